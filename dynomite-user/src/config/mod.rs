@@ -1,0 +1,1 @@
+//! The YAML file → settings of each part; every problem at once.

@@ -1,0 +1,1 @@
+//! One request, from plan to outcome. Pure: values in, values and effects out.

@@ -1,0 +1,1 @@
+//! memcached text, classic and meta commands.

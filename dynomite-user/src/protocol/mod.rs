@@ -1,0 +1,15 @@
+//! Bytes ↔ requests and replies. Pure: no sockets, no clock, no ring.
+
+pub mod commands;
+pub mod memcache;
+pub mod peer;
+pub mod reply;
+pub mod request;
+pub mod resp;
+
+/// Which language the client and the datastore speak: the pool's `data_store`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Resp,
+    Memcache,
+}

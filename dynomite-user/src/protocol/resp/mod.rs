@@ -1,0 +1,3 @@
+//! RESP, versions 2 and 3.
+
+pub mod resp3;

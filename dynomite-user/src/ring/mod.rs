@@ -1,0 +1,1 @@
+//! Keys → owners. Never sees a protocol.

@@ -1,0 +1,1 @@
+//! Counters and histograms: one set a worker, one writer each, summed when somebody asks.

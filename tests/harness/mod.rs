@@ -1,0 +1,1 @@
+//! What the end-to-end tests share: nodes, datastores, clients, network namespaces.
