@@ -1,10 +1,10 @@
 //! Dynomite: a thin Dynamo layer over single-server datastores. The modules, in the order a request meets them.
 
+pub mod config;
+pub mod coordinator;
+pub mod embedded;
+pub mod moment;
+pub mod net;
 pub mod protocol;
 pub mod ring;
-pub mod coordinator;
-pub mod net;
-pub mod embedded;
-pub mod config;
 pub mod stats;
-pub mod moment;

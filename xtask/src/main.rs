@@ -1,1 +1,41 @@
-fn main() {}
+//! `cargo xtask …`: everything that is done with this repository, a file per command.
+//! A new command is three lines here (`mod`, a variant of `Task`, an arm of `main`) and a file with `Args` and `run`.
+
+mod build;
+mod lint;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, runs, tests and measures Dynomite")]
+enum Task {
+    /// Build the daemon, optimized
+    Build(build::Args),
+    /// Check format and lints: rustfmt, clippy, and the source rules of `tidy`
+    Lint(lint::Args),
+    /// Check the rules that no compiler checks: directions between modules, unsafe, file heads, words
+    Tidy(tidy::Args),
+    /// Run every test, bringing the datastores they need
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Task::parse() {
+        Task::Build(args) => build::run(args),
+        Task::Lint(args) => lint::run(args),
+        Task::Tidy(args) => tidy::run(args),
+        Task::Test(args) => test::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -42,13 +42,23 @@ pub enum Keys {
     /// Exactly one, argument `n`.
     At(u8),
     /// From argument `first` to the last-but-`but_last`, every `step`-th: `mget` is `{1, 0, 1}`, `mset` is `{1, 0, 2}`, `blpop` is `{1, 1, 1}`.
-    Range { first: u8, but_last: u8, step: u8 },
+    Range {
+        first: u8,
+        but_last: u8,
+        step: u8,
+    },
     /// The two arguments from `first` on (`rpoplpush`, `smove`, `copy`, …).
-    Pair { first: u8 },
+    Pair {
+        first: u8,
+    },
     /// Argument `count` says how many follow behind it (`eval`: 2, `zunion`: 1, `lmpop`: 1).
-    Counted { count: u8 },
+    Counted {
+        count: u8,
+    },
     /// A destination at argument 1, then counted sources (`zunionstore`: count at 2).
-    DestinationCounted { count: u8 },
+    DestinationCounted {
+        count: u8,
+    },
     /// Behind the word STREAMS, the first half of what is left (`xread`, `xreadgroup`).
     Streams,
     /// First argument, plus what follows STORE or STOREDIST if there is such (`sort`, `georadius`); then it is a write.
@@ -120,5 +130,20 @@ pub enum CPeer {
 /// The `redis_req_*` families of the stats document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tally {
-    Get, Set, Del, IncrDecr, Keys, Mget, Scan, Sort, Lreqm, Sunion, Ping, Lists, Sets, Hashes, SortedSets, Other,
+    Get,
+    Set,
+    Del,
+    IncrDecr,
+    Keys,
+    Mget,
+    Scan,
+    Sort,
+    Lreqm,
+    Sunion,
+    Ping,
+    Lists,
+    Sets,
+    Hashes,
+    SortedSets,
+    Other,
 }
