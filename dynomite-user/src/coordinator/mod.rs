@@ -1,1 +1,6 @@
 //! One request, from plan to outcome. Pure: values in, values and effects out.
+
+pub mod effects;
+pub mod in_flight;
+
+pub use effects::{Ask, ClientId, Effects, Leg, Outgoing, SendError};

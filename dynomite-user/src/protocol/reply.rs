@@ -65,3 +65,9 @@ pub fn write_error(protocol: Protocol, text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
+
+/// What tells where a request's reply ends: kept beside each request on a connection. RESP says it by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    Resp,
+}
