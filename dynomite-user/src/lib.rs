@@ -1,6 +1,7 @@
 //! Dynomite: a thin Dynamo layer over single-server datastores. The modules, in the order a request meets them.
 
 pub mod config;
+pub mod control;
 pub mod coordinator;
 pub mod embedded;
 pub mod moment;

@@ -1,6 +1,8 @@
 //! One request, from plan to outcome. Pure: values in, values and effects out.
 
+pub mod consistency;
 pub mod effects;
 pub mod in_flight;
 
+pub use consistency::ConsistencyLevel;
 pub use effects::{Ask, ClientId, Effects, Leg, Outgoing, SendError};
