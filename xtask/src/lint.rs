@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{shell, tidy};
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Args {
     /// Mend what can be mended instead of only telling
     #[arg(long)]

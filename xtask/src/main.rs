@@ -2,7 +2,12 @@
 //! A new command is three lines here (`mod`, a variant of `Task`, an arm of `main`) and a file with `Args` and `run`.
 
 mod build;
+mod children;
+mod ci;
 mod lint;
+mod pool;
+mod run;
+mod setup;
 mod shell;
 mod test;
 mod tidy;
@@ -14,6 +19,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, runs, tests and measures Dynomite")]
 enum Task {
+    /// Start one node in front of one datastore, and say how to talk to it
+    Run(run::Args),
     /// Build the daemon, optimized
     Build(build::Args),
     /// Check format and lints: rustfmt, clippy, and the source rules of `tidy`
@@ -22,14 +29,18 @@ enum Task {
     Tidy(tidy::Args),
     /// Run every test, bringing the datastores they need
     Test(test::Args),
+    /// Everything a change must pass
+    Ci(ci::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Task::parse() {
+        Task::Run(args) => run::run(args),
         Task::Build(args) => build::run(args),
         Task::Lint(args) => lint::run(args),
         Task::Tidy(args) => tidy::run(args),
         Task::Test(args) => test::run(args),
+        Task::Ci(args) => ci::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -39,7 +39,6 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-#[expect(dead_code, reason = "commands that need other programs come next")]
 /// Where a program is, if it is on PATH. Debian keeps daemons out of an ordinary user's PATH, so those places are looked at too.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
