@@ -70,4 +70,12 @@ pub fn write_error(protocol: Protocol, text: &str, out: &mut Vec<u8>) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     Resp,
+    /// memcached: one line (`STORED`, a number, `VERSION …`, an error).
+    Line,
+    /// memcached: `VALUE` lines with their data, then `END`; or an error line.
+    Values,
+    /// memcached: lines up to `END`, or one line that stands alone (`RESET`, `OK`, an error).
+    Stats,
+    /// memcached meta commands: one line, and data behind `VA <bytes>`.
+    Meta,
 }
