@@ -1,1 +1,22 @@
-//! What the end-to-end tests share: nodes, datastores, clients, network namespaces.
+//! What the end-to-end tests and benches share: nodes, datastores, clients, network namespaces.
+//! Everything started here listens on loopback addresses of its own and ends with its value, or with the test process.
+
+pub mod address;
+pub mod client;
+pub mod datastore;
+pub mod memcache;
+pub mod need;
+pub mod node;
+pub mod process;
+pub mod random;
+pub mod resp;
+pub mod until;
+
+pub use address::Host;
+pub use client::Client;
+pub use datastore::{Datastore, Kind};
+pub use need::need;
+pub use node::{Node, Settings};
+pub use random::Random;
+pub use resp::Value;
+pub use until::{TIMEOUT, until};

@@ -1,0 +1,180 @@
+//! A client that decides about every byte: what is written when, in which pieces, and what is read.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::resp::{self, Value};
+use crate::until::TIMEOUT;
+
+pub struct Client {
+    stream: TcpStream,
+    /// Read but not yet looked at: `inbox[start..]`.
+    inbox: Vec<u8>,
+    start: usize,
+}
+
+impl Client {
+    #[track_caller]
+    pub fn connect(to: SocketAddr) -> Client {
+        Client::try_connect(to).unwrap_or_else(|error| panic!("cannot connect to {to}: {error}"))
+    }
+
+    pub fn try_connect(to: SocketAddr) -> std::io::Result<Client> {
+        let stream = TcpStream::connect_timeout(&to, TIMEOUT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        Ok(Client { stream, inbox: Vec::new(), start: 0 })
+    }
+
+    /// Sends words as one request and reads one reply.
+    #[track_caller]
+    pub fn ask(&mut self, line: &str) -> Value {
+        self.call(line.split_whitespace())
+    }
+
+    /// Sends arguments as one request and reads one reply.
+    #[track_caller]
+    pub fn call<A: AsRef<[u8]>>(&mut self, args: impl IntoIterator<Item = A>) -> Value {
+        self.send(&resp::request(args));
+        self.reply()
+    }
+
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.try_send(bytes).expect("send");
+    }
+
+    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Sends in pieces, cut at the given places, each a segment of its own.
+    #[track_caller]
+    pub fn send_cut(&mut self, bytes: &[u8], cuts: &[usize]) {
+        let mut from = 0;
+        for cut in cuts.iter().copied().chain([bytes.len()]) {
+            self.send(&bytes[from..cut]);
+            from = cut;
+        }
+    }
+
+    /// The next reply.
+    #[track_caller]
+    pub fn reply(&mut self) -> Value {
+        self.try_reply()
+            .unwrap_or_else(|error| panic!("no reply: {error}; have {:?}", self.left().escape_ascii().to_string()))
+    }
+
+    pub fn try_reply(&mut self) -> std::io::Result<Value> {
+        loop {
+            if let Some(len) = Value::measure(self.left()) {
+                let (value, _) = Value::parse(self.left()).expect("measured");
+                self.skip(len);
+                return Ok(value);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// The next line, without its end.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        self.try_line().expect("a line")
+    }
+
+    pub fn try_line(&mut self) -> std::io::Result<String> {
+        loop {
+            if let Some(end) = self.left().windows(2).position(|pair| pair == b"\r\n") {
+                let line = self.take(end + 2);
+                return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Exactly `len` bytes.
+    #[track_caller]
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        while self.left().len() < len {
+            self.fill().expect("more bytes");
+        }
+        self.take(len)
+    }
+
+    /// Everything until the other side closes.
+    #[track_caller]
+    pub fn rest(&mut self) -> Vec<u8> {
+        loop {
+            match self.fill() {
+                Ok(()) => {}
+                Err(error)
+                    if error.kind() == ErrorKind::UnexpectedEof || error.kind() == ErrorKind::ConnectionReset =>
+                {
+                    let len = self.left().len();
+                    return self.take(len);
+                }
+                Err(error) => panic!("not closed: {error}"),
+            }
+        }
+    }
+
+    /// Does the other side close, with nothing more said?
+    #[track_caller]
+    pub fn is_closed(&mut self) -> bool {
+        self.rest().is_empty()
+    }
+
+    /// Nothing is said for this long.
+    pub fn is_silent(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).expect("timeout");
+        let silent = self.left().is_empty()
+            && self.fill().is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
+        self.stream.set_read_timeout(Some(TIMEOUT)).expect("timeout");
+        silent
+    }
+
+    /// Says that nothing more will be sent, and goes on reading.
+    pub fn half_close(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("half-close");
+    }
+
+    /// Ends with a reset instead of a polite close.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("linger");
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn left(&self) -> &[u8] {
+        &self.inbox[self.start..]
+    }
+
+    fn take(&mut self, len: usize) -> Vec<u8> {
+        let taken = self.inbox[self.start..self.start + len].to_vec();
+        self.skip(len);
+        taken
+    }
+
+    fn skip(&mut self, len: usize) {
+        self.start += len;
+        if self.start == self.inbox.len() {
+            self.inbox.clear();
+            self.start = 0;
+        }
+    }
+
+    fn fill(&mut self) -> std::io::Result<()> {
+        let len = self.inbox.len();
+        self.inbox.resize(len + (len - self.start).clamp(1 << 16, 1 << 20), 0);
+        let read = self.stream.read(&mut self.inbox[len..]);
+        self.inbox.truncate(len + *read.as_ref().unwrap_or(&0));
+        match read? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
