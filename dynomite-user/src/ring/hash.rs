@@ -96,7 +96,7 @@ pub struct HashTag {
 impl HashTag {
     /// The part of `key` to hash: all of it unless both marks are there with something between them.
     #[inline]
-    pub fn of<'a>(tag: Option<HashTag>, key: &'a [u8]) -> &'a [u8] {
+    pub fn of(tag: Option<HashTag>, key: &[u8]) -> &[u8] {
         let Some(HashTag { open, close }) = tag else { return key };
         let (start, len) = token::tagged(key, open, close);
         &key[start..start + len]
