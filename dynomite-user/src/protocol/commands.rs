@@ -4,9 +4,11 @@
 use super::resp::resp3::Shape;
 
 /// One command: what it is called, where its keys are, who answers it and how answers of many owners join.
-#[derive(Debug)]
+/// Rows are written with `read`, `write` and the setters, so that a row says only what is special about it.
+#[derive(Clone, Copy, Debug)]
 pub struct Command {
-    /// Lower case; two-word commands are rows of their own with a blank between (`"script load"`).
+    /// Lower case; two-word commands are rows of their own with a blank between (`"script load"`). So are the few
+    /// commands that an option turns into something else (`"sort store"`, a write; `"xread block"`, which waits).
     pub name: &'static str,
     pub verb: Verb,
     /// Arguments with the name(s), as Redis counts: `n` exactly, `-n` at least. Checked by the decoder.
@@ -19,10 +21,80 @@ pub struct Command {
     pub shape: Shape,
     /// What a C Dynomite peer does with it (quirks A.1).
     pub c_peer: CPeer,
-    /// Reads of one owner whose reply is one element: the kernel may serve them.
+    /// Reads of one owner whose reply is one element: the kernel may serve them (with one key, where several may be given).
     pub fast: bool,
+    /// Writes of one key whose reply is one element: the kernel may serve them where this node holds the only replica.
+    pub fast_alone: bool,
     /// Which `redis_req_*` counter it belongs to.
     pub tally: Tally,
+}
+
+/// What most commands have in common: one key behind the name.
+pub const ONE: Keys = Keys::At(1);
+
+impl Command {
+    /// A read: of one owner, its reply the same in RESP2 and RESP3, nothing for C peers. The verb is numbered by the table.
+    pub const fn read(name: &'static str, arity: i16, keys: Keys) -> Command {
+        Command {
+            name,
+            verb: Verb(0),
+            arity,
+            keys,
+            kind: Kind::Read,
+            routing: Routing::Normal,
+            across: Across::OneOwner,
+            shape: Shape::Same,
+            c_peer: CPeer::Never,
+            fast: false,
+            fast_alone: false,
+            tally: Tally::Other,
+        }
+    }
+
+    pub const fn write(name: &'static str, arity: i16, keys: Keys) -> Command {
+        Command { kind: Kind::Write, ..Command::read(name, arity, keys) }
+    }
+
+    pub const fn routing(self, routing: Routing) -> Command {
+        Command { routing, ..self }
+    }
+
+    pub const fn across(self, across: Across) -> Command {
+        Command { across, ..self }
+    }
+
+    pub const fn shape(self, shape: Shape) -> Command {
+        Command { shape, ..self }
+    }
+
+    pub const fn tally(self, tally: Tally) -> Command {
+        Command { tally, ..self }
+    }
+
+    /// C peers take it with `min` to `max` arguments behind the name(s).
+    pub const fn c(self, min: u8, max: u32) -> Command {
+        Command { c_peer: CPeer::Args { min, max }, ..self }
+    }
+
+    /// One element is the reply: the kernel may serve it (a write only where nobody else holds a replica).
+    pub const fn fast(self) -> Command {
+        match self.kind {
+            Kind::Read => Command { fast: true, ..self },
+            Kind::Write => Command { fast_alone: true, ..self },
+        }
+    }
+
+    /// The rows of a table with their verbs: each row's place.
+    pub const fn numbered<const N: usize>(rows: &[Command]) -> [Command; N] {
+        let mut numbered = [rows[0]; N];
+        let mut at = 0;
+        while at < N {
+            numbered[at] = rows[at];
+            numbered[at].verb = Verb(at as u16);
+            at += 1;
+        }
+        numbered
+    }
 }
 
 /// The row's place in its table: an index for counters and `match`.
@@ -61,8 +133,11 @@ pub enum Keys {
     },
     /// Behind the word STREAMS, the first half of what is left (`xread`, `xreadgroup`).
     Streams,
-    /// First argument, plus what follows STORE or STOREDIST if there is such (`sort`, `georadius`); then it is a write.
-    FirstAndStore,
+    /// First argument, and what follows STORE or STOREDIST among the options, which begin at argument `options`
+    /// (`sort store`, `georadius store`).
+    FirstAndStore {
+        options: u8,
+    },
 }
 
 /// Who answers.
@@ -121,7 +196,7 @@ pub enum Across {
 /// What a C Dynomite peer can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CPeer {
-    /// Its parser takes it with this many arguments behind the name.
+    /// Its parser takes it with this many arguments behind the name(s). `Request::c_peer_takes` looks closer.
     Args { min: u8, max: u32 },
     /// It would close the connection.
     Never,

@@ -1,6 +1,7 @@
 //! Bytes ↔ requests and replies. Pure: no sockets, no clock, no ring.
 
 pub mod commands;
+pub mod keys;
 pub mod memcache;
 pub mod peer;
 pub mod reply;
