@@ -3,6 +3,7 @@
 pub mod consistency;
 pub mod effects;
 pub mod in_flight;
+pub mod route;
 
 pub use consistency::ConsistencyLevel;
 pub use effects::{Ask, ClientId, Effects, Leg, Outgoing, SendError};
