@@ -3,6 +3,7 @@
 
 use super::Protocol;
 use super::commands::{Command, Keys};
+use super::reply::Expect;
 use super::{keys, memcache, resp};
 
 /// How large a request may be. Each limit is answered in the protocol's own words.
@@ -60,6 +61,14 @@ impl<'a> Request<'a> {
 
     pub fn argument(&self, index: usize) -> Option<&'a [u8]> {
         self.arguments().nth(index)
+    }
+
+    /// Which kind of reply comes to it.
+    pub fn expect(&self) -> Expect {
+        match self.protocol {
+            Protocol::Resp => Expect::Resp,
+            Protocol::Memcache => memcache::reply::expect_of(self),
+        }
     }
 
     /// Every key, destinations included, in the order of the arguments.

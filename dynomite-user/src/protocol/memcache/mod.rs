@@ -1,27 +1,20 @@
 //! memcached text, classic and meta commands.
+//!
+//! Requests walk `decode` → `rewrite` (what a shared connection is sent instead of a quiet request) → `reply` (where the
+//! answer ends) → `silence` (whether the client is told). Multi-key reads pass `merge` on both ways.
 
-/// The words of a request's first line.
-#[derive(Clone, Debug)]
-pub struct Words<'a> {
-    rest: &'a [u8],
-}
+pub mod commands;
+pub mod decode;
+pub mod line;
+pub mod merge;
+pub mod reply;
+pub mod rewrite;
+pub mod silence;
 
-impl<'a> Words<'a> {
-    pub fn of(frame: &'a [u8]) -> Words<'a> {
-        let end = frame.iter().position(|&byte| byte == b'\r' || byte == b'\n').unwrap_or(frame.len());
-        Words { rest: &frame[..end] }
-    }
-}
+pub use decode::Decoder;
+pub use line::Words;
+pub use reply::ReplyScanner;
+pub use silence::Silence;
 
-impl<'a> Iterator for Words<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let start = self.rest.iter().position(|&byte| byte != b' ')?;
-        let rest = &self.rest[start..];
-        let end = rest.iter().position(|&byte| byte == b' ').unwrap_or(rest.len());
-        let (word, rest) = rest.split_at(end);
-        self.rest = rest;
-        Some(word)
-    }
-}
+/// memcached's limit on keys, and the C program's.
+pub const KEY_BYTES_MAX: usize = 250;

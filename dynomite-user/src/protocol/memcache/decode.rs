@@ -1,0 +1,447 @@
+//! A client's bytes → requests, answered where they cannot be one as memcached answers them.
+//! Owns: how far the request at the head of the inbox was read. Knows nothing of: where requests go.
+//! Next on the walk: the coordinator; `rewrite` for what is not forwarded as it came.
+//!
+//! What is handed on is sent over a connection that clients share, so it must take exactly the bytes of its frame and give
+//! exactly one reply from any memcached. Whatever could make one take fewer, such as a bad number in front of a data block,
+//! is answered here.
+
+use super::KEY_BYTES_MAX;
+use super::commands::{self, Form, Row};
+use super::line::{Words, decode_base64, signed, unsigned};
+use crate::protocol::Protocol;
+use crate::protocol::commands::Routing;
+use crate::protocol::request::{Decoded, Limits, Request};
+
+const ERROR: &[u8] = b"ERROR\r\n";
+const BAD_LINE: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
+const BAD_CHUNK: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
+const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
+const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
+const BAD_DELETE: &[u8] = b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
+const BAD_KEY: &[u8] = b"CLIENT_ERROR error decoding key\r\n";
+const DUPLICATE: &[u8] = b"CLIENT_ERROR duplicate flag\r\n";
+const INVALID_OR_DUPLICATE: &[u8] = b"CLIENT_ERROR invalid or duplicate flag\r\n";
+const MANY_FLAGS: &[u8] = b"CLIENT_ERROR options flags too long\r\n";
+const LONG_LINE: &[u8] = b"CLIENT_ERROR line too long\r\n";
+const LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
+const SHUTDOWN: &[u8] = b"ERROR: shutdown not enabled\r\n";
+const NO_VALUES: &[u8] = b"END\r\n";
+
+/// With more flags than this, memcached answers `ms` without taking its data.
+const STORE_FLAGS_MAX: usize = 16;
+/// memcached takes no data block longer than this, and says so without taking the data.
+const DATA_BYTES_MAX: u64 = i32::MAX as u64 - 2;
+const DATA_END: &[u8] = b"\r\n";
+
+/// Finds requests at the head of an inbox. It never looks twice at a byte of a line that is not complete.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    /// The key of the last request, if it came in base64.
+    key: [u8; KEY_BYTES_MAX],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// At the start of a request, so many bytes of which hold no end of line.
+    Line { searched: usize },
+    /// The line is here and good; so many bytes are the whole request.
+    Data { whole: usize },
+    /// What is left of a refused request's data is dropped as it comes.
+    Drop { left: usize, answer: Option<&'static [u8]> },
+}
+
+/// What a line turned out to be.
+enum Line {
+    Request {
+        row: &'static Row,
+        key: Key,
+        quiet: bool,
+        verbatim: bool,
+        data: Option<u64>,
+    },
+    /// Answered with an error, or with nothing if it was quiet; `data` then comes behind it and is dropped.
+    Refused {
+        answer: Option<&'static [u8]>,
+        data: Option<u64>,
+    },
+    /// A command of memcached's that has no place here, and why.
+    NotServed(&'static str),
+}
+
+enum Key {
+    None,
+    /// So many bytes from the start of the line.
+    At(usize, usize),
+    /// So many bytes in the decoder.
+    Decoded(usize),
+}
+
+impl Default for Decoder {
+    fn default() -> Decoder {
+        Decoder { state: State::Line { searched: 0 }, key: [0; KEY_BYTES_MAX] }
+    }
+}
+
+impl Decoder {
+    pub fn decode<'a>(&'a mut self, inbox: &'a [u8], limits: &Limits) -> Decoded<'a> {
+        match self.state {
+            State::Line { searched: 0 } => {
+                if let Some(decoded) = single_get(inbox, limits) {
+                    return decoded;
+                }
+            }
+            State::Line { .. } => {}
+            State::Data { whole } if inbox.len() < whole => return Decoded::Incomplete { need: whole },
+            State::Data { .. } => self.state = State::Line { searched: 0 },
+            State::Drop { left, answer } => return self.drop_data(inbox.len(), left, answer),
+        }
+        let end = match self.line_end(inbox, limits) {
+            Ok(end) => end,
+            Err(decoded) => return decoded,
+        };
+        let crlf = end > 0 && inbox[end - 1] == b'\r';
+        let line = &inbox[..if crlf { end - 1 } else { end }];
+        let head = end + 1;
+        let mut args = 0;
+        let parsed = parse(line, &mut self.key, &mut args);
+        if args > limits.arguments_max {
+            return refused(head, Some(LONG_LINE));
+        }
+        match parsed {
+            Line::NotServed(why) => {
+                Decoded::Refused { consumed: head, error: format!("CLIENT_ERROR {why}\r\n").into_bytes() }
+            }
+            Line::Refused { answer, data: None } => refused(head, answer),
+            Line::Refused { answer, data: Some(data) } => self.drop_data(inbox.len(), whole(head, data), answer),
+            Line::Request { row, key, quiet, verbatim, data } => {
+                let consumed = match data {
+                    None => head,
+                    Some(data) => {
+                        let whole = whole(head, data);
+                        if whole > limits.request_bytes_max {
+                            let answer = (!quiet || row.form == Form::MetaStore).then_some(LARGE);
+                            return self.drop_data(inbox.len(), whole, answer);
+                        }
+                        if inbox.len() < whole {
+                            self.state = State::Data { whole };
+                            return Decoded::Incomplete { need: whole };
+                        }
+                        if &inbox[whole - DATA_END.len()..whole] != DATA_END {
+                            return refused(whole, (!quiet || row.form == Form::MetaStore).then_some(BAD_CHUNK));
+                        }
+                        whole
+                    }
+                };
+                let start = line.iter().position(|&byte| byte != b' ').unwrap_or(0);
+                Decoded::Request {
+                    consumed,
+                    request: Request {
+                        frame: &inbox[start..consumed],
+                        verbatim: verbatim && crlf && !quiet,
+                        command: &row.command,
+                        args,
+                        key: match key {
+                            Key::None => None,
+                            Key::At(from, to) => Some(&inbox[from..to]),
+                            Key::Decoded(len) => Some(&self.key[..len]),
+                        },
+                        quiet,
+                        protocol: Protocol::Memcache,
+                    },
+                }
+            }
+        }
+    }
+
+    /// The place of the line's `\n`.
+    fn line_end(&mut self, inbox: &[u8], limits: &Limits) -> Result<usize, Decoded<'static>> {
+        let State::Line { searched } = self.state else { unreachable!("other states were left before") };
+        let unsearched = inbox.get(searched..).unwrap_or_default();
+        let found = memchr::memchr(b'\n', unsearched).map(|at| searched + at);
+        let known = found.unwrap_or(inbox.len());
+        if known >= limits.line_bytes_max && known >= line_bytes_max(inbox, limits) {
+            return Err(Decoded::Broken { error: LONG_LINE.to_vec() });
+        }
+        self.state = State::Line { searched: if found.is_some() { 0 } else { known } };
+        found.ok_or(Decoded::Incomplete { need: inbox.len() + 1 })
+    }
+
+    /// Drops as much of `left` bytes as is here, and answers when all have come.
+    fn drop_data(&mut self, here: usize, left: usize, answer: Option<&'static [u8]>) -> Decoded<'static> {
+        if left <= here {
+            self.state = State::Line { searched: 0 };
+            return refused(left, answer);
+        }
+        self.state = State::Drop { left: left - here, answer };
+        if here == 0 { Decoded::Incomplete { need: 1 } } else { Decoded::Skip { consumed: here } }
+    }
+}
+
+fn refused(consumed: usize, answer: Option<&'static [u8]>) -> Decoded<'static> {
+    match answer {
+        Some(error) => Decoded::Refused { consumed, error: error.to_vec() },
+        None => Decoded::Skip { consumed },
+    }
+}
+
+fn whole(head: usize, data: u64) -> usize {
+    usize::try_from(data).unwrap_or(usize::MAX).saturating_add(head + DATA_END.len())
+}
+
+/// Lines that list keys may be as long as any request.
+fn line_bytes_max(inbox: &[u8], limits: &Limits) -> usize {
+    match Words::of_line(inbox).next() {
+        Some(b"get" | b"gets" | b"gat" | b"gats") => limits.request_bytes_max,
+        _ => limits.line_bytes_max,
+    }
+}
+
+/// The request that matters most, in one pass: `get`, one blank, one key, CR LF.
+fn single_get<'a>(inbox: &'a [u8], limits: &Limits) -> Option<Decoded<'a>> {
+    const HEAD: &[u8] = b"get ";
+    let rest = inbox.strip_prefix(HEAD)?;
+    let len = word_len(rest);
+    if len == 0 || len > KEY_BYTES_MAX || !rest[len..].starts_with(b"\r\n") {
+        return None;
+    }
+    let consumed = HEAD.len() + len + 2;
+    if consumed > limits.request_bytes_max {
+        return None;
+    }
+    Some(Decoded::Request {
+        consumed,
+        request: Request {
+            frame: &inbox[..consumed],
+            verbatim: true,
+            command: &commands::ROWS[commands::GET as usize].command,
+            args: 2,
+            key: Some(&rest[..len]),
+            quiet: false,
+            protocol: Protocol::Memcache,
+        },
+    })
+}
+
+/// How many bytes there are before the first blank or control character.
+fn word_len(bytes: &[u8]) -> usize {
+    const LOW: u64 = u64::from_ne_bytes([0x21; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let mut len = 0;
+    let mut chunks = bytes.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
+        // A byte below 0x21 borrows; the lowest one found is always a true one.
+        let found = word.wrapping_sub(LOW) & !word & HIGH;
+        if found != 0 {
+            return len + (found.trailing_zeros() / 8) as usize;
+        }
+        len += 8;
+    }
+    len + chunks.remainder().iter().take_while(|&&byte| byte > b' ').count()
+}
+
+fn parse(line: &[u8], scratch: &mut [u8; KEY_BYTES_MAX], args: &mut u32) -> Line {
+    // memcached would stop reading at a zero byte, the C program at a carriage return: neither sees the keys that we see.
+    if memchr::memchr2(0, b'\r', line).is_some() {
+        return refuse(BAD_LINE, false);
+    }
+    let mut words = Words::of_line(line);
+    let Some(name) = words.next() else { return refuse(ERROR, false) };
+    let Some(row) = commands::find(name) else { return refuse(ERROR, false) };
+    let count = u32::try_from(words.count()).unwrap_or(u32::MAX);
+    *args = count.saturating_add(1);
+    match row.command.routing {
+        // The words of a memcached that was started without `-A`.
+        Routing::Refused(_) if row.command.verb.0 == commands::SHUTDOWN => return refuse(SHUTDOWN, false),
+        Routing::Refused(why) => return Line::NotServed(why),
+        _ => {}
+    }
+    if count < row.words.0 || count > row.words.1 {
+        return refuse(ERROR, false);
+    }
+    let may_be_quiet = matches!(
+        row.form,
+        Form::Store | Form::Cas | Form::Arithmetic | Form::Touch | Form::Delete | Form::Flush | Form::Setting
+    );
+    let quiet = may_be_quiet && words.last() == Some(b"noreply");
+    let request = |key, verbatim, data| Line::Request { row, key, quiet, verbatim, data };
+    match row.form {
+        Form::Open | Form::Bare => request(Key::None, true, None),
+        Form::Setting => request(Key::None, true, None),
+        Form::Flush => match words.next().filter(|_| count > u32::from(quiet)) {
+            Some(delay) if signed(delay).is_none() => refuse(BAD_EXPTIME, quiet),
+            _ => request(Key::None, count < 2, None),
+        },
+        Form::Get => match first_key(line, words) {
+            Some(key) => request(key, true, None),
+            None => refuse(BAD_LINE, false),
+        },
+        Form::GetAndTouch => match words.next().and_then(signed) {
+            None => refuse(BAD_EXPTIME, false),
+            Some(_) if count == 1 => refuse(NO_VALUES, false),
+            Some(_) => match first_key(line, words) {
+                Some(key) => request(key, true, None),
+                None => refuse(BAD_LINE, false),
+            },
+        },
+        Form::Arithmetic => match (next_key(line, &mut words), words.next().and_then(plain_unsigned)) {
+            (None, _) => refuse(BAD_LINE, quiet),
+            (_, None) => refuse(BAD_DELTA, quiet),
+            (Some(key), Some((_, plain))) => request(key, plain && count == 2, None),
+        },
+        Form::Touch => match (next_key(line, &mut words), words.next().and_then(plain_time)) {
+            (None, _) => refuse(BAD_LINE, quiet),
+            (_, None) => refuse(BAD_EXPTIME, quiet),
+            (Some(key), Some(plain)) => request(key, plain && count == 2, None),
+        },
+        Form::Delete => {
+            let key = next_key(line, &mut words);
+            let good = match (words.next(), words.next()) {
+                (None, _) | (Some(b"0" | b"noreply"), None) => true,
+                (Some(second), Some(third)) => second == b"0" && third == b"noreply",
+                _ => false,
+            };
+            match key {
+                _ if !good => refuse(BAD_DELETE, quiet),
+                None => refuse(BAD_LINE, quiet),
+                Some(key) => request(key, count == 1, None),
+            }
+        }
+        Form::Store | Form::Cas => match store(line, words, row.form) {
+            None => refuse(BAD_LINE, quiet),
+            Some((key, plain, data)) => request(key, plain && count == row.words.0, Some(data)),
+        },
+        Form::Meta => meta(line, words, row, scratch),
+        Form::MetaStore => meta_store(line, words, row, scratch),
+        Form::MetaDebug => match (next_key(line, &mut words), words.next()) {
+            (None, _) => refuse(BAD_LINE, false),
+            (Some(key), Some(b"b")) => match decoded(line, &key, scratch) {
+                Some(key) => request(key, true, None),
+                None => refuse(BAD_LINE, false),
+            },
+            (Some(key), _) => request(key, true, None),
+        },
+    }
+}
+
+fn refuse(answer: &'static [u8], quiet: bool) -> Line {
+    Line::Refused { answer: (!quiet).then_some(answer), data: None }
+}
+
+/// The next word as a key, if it may be one.
+fn next_key<'a>(line: &'a [u8], words: &mut Words<'a>) -> Option<Key> {
+    let word = words.next()?;
+    let to = line.len() - words.left();
+    (word.len() <= KEY_BYTES_MAX).then_some(Key::At(to - word.len(), to))
+}
+
+/// The first of many keys, if all may be keys.
+fn first_key<'a>(line: &'a [u8], mut words: Words<'a>) -> Option<Key> {
+    let first = next_key(line, &mut words)?;
+    words.all(|word| word.len() <= KEY_BYTES_MAX).then_some(first)
+}
+
+/// A key that stands in base64, and the bytes that it means.
+fn decoded(line: &[u8], key: &Key, scratch: &mut [u8; KEY_BYTES_MAX]) -> Option<Key> {
+    match *key {
+        Key::At(from, to) => decode_base64(&line[from..to], scratch).map(Key::Decoded),
+        _ => None,
+    }
+}
+
+/// A number, and whether it is spelled as the C program takes it.
+fn plain_unsigned(word: &[u8]) -> Option<(u64, bool)> {
+    unsigned(word).map(|number| (number, word[0] != b'+'))
+}
+
+/// Is it a time, and is it spelled as the C program takes it?
+fn plain_time(word: &[u8]) -> Option<bool> {
+    signed(word).map(|_| word[0].is_ascii_digit())
+}
+
+/// `<key> <flags> <exptime> <bytes> [<cas unique>]`: the key, whether all is spelled plainly, and the bytes.
+fn store<'a>(line: &'a [u8], mut words: Words<'a>, form: Form) -> Option<(Key, bool, u64)> {
+    let key = next_key(line, &mut words)?;
+    let (flags, flags_plain) = plain_unsigned(words.next()?)?;
+    let time_plain = plain_time(words.next()?)?;
+    let (data, data_plain) = plain_unsigned(words.next()?)?;
+    let cas_plain = if form == Form::Cas { plain_unsigned(words.next()?)?.1 } else { true };
+    if flags > u64::from(u32::MAX) || data > DATA_BYTES_MAX {
+        return None;
+    }
+    Some((key, flags_plain && time_plain && data_plain && cas_plain, data))
+}
+
+/// What flags there are that matter to us.
+#[derive(Default)]
+struct Flags {
+    count: usize,
+    quiet: usize,
+    base64: bool,
+    /// Asks for what only one replica knows.
+    own: bool,
+    /// Changes the item.
+    write: bool,
+}
+
+fn flags(words: Words<'_>) -> Flags {
+    let mut flags = Flags::default();
+    for word in words {
+        flags.count += 1;
+        match word[0] {
+            b'q' => flags.quiet += 1,
+            b'b' => flags.base64 = true,
+            b'c' | b'h' | b'l' | b't' => flags.own = true,
+            b'E' | b'N' | b'R' | b'T' => flags.write = true,
+            _ => {}
+        }
+    }
+    flags
+}
+
+fn meta<'a>(line: &'a [u8], mut words: Words<'a>, row: &'static Row, scratch: &mut [u8; KEY_BYTES_MAX]) -> Line {
+    let Some(mut key) = next_key(line, &mut words) else { return refuse(BAD_LINE, false) };
+    let flags = flags(words);
+    let is_get = row.command.verb.0 == commands::MG;
+    if flags.quiet > 1 {
+        return refuse(if is_get { DUPLICATE } else { INVALID_OR_DUPLICATE }, false);
+    }
+    if flags.base64 {
+        match decoded(line, &key, scratch) {
+            Some(decoded) => key = decoded,
+            None => return refuse(BAD_KEY, false),
+        }
+    }
+    let row = match row.command.verb.0 {
+        commands::MG if flags.write => &commands::ROWS[usize::from(commands::MG_WRITE)],
+        commands::MG if flags.own => &commands::ROWS[usize::from(commands::MG_OWN)],
+        _ => row,
+    };
+    Line::Request { row, key, quiet: flags.quiet == 1, verbatim: true, data: None }
+}
+
+fn meta_store<'a>(line: &'a [u8], mut words: Words<'a>, row: &'static Row, scratch: &mut [u8; KEY_BYTES_MAX]) -> Line {
+    let key = next_key(line, &mut words);
+    let data = words.next().and_then(unsigned).filter(|&data| data <= DATA_BYTES_MAX);
+    let (Some(mut key), Some(data)) = (key, data) else { return refuse(BAD_LINE, false) };
+    let flags = flags(words);
+    if flags.count > STORE_FLAGS_MAX {
+        return refuse(MANY_FLAGS, false);
+    }
+    let refuse = |answer| Line::Refused { answer: Some(answer), data: Some(data) };
+    if flags.quiet > 1 {
+        return refuse(DUPLICATE);
+    }
+    if flags.base64 {
+        match decoded(line, &key, scratch) {
+            Some(decoded) => key = decoded,
+            None => return refuse(BAD_KEY),
+        }
+    }
+    Line::Request { row, key, quiet: flags.quiet == 1, verbatim: true, data: Some(data) }
+}
+
+#[cfg(test)]
+mod tests;
