@@ -4,8 +4,10 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dynomite_user::protocol::reply::Scanned;
 use dynomite_user::protocol::request::{Decoded, Limits};
 use dynomite_user::protocol::resp::decode::Decoder;
+use dynomite_user::protocol::resp::scan::ReplyScanner;
 
 /// Decodes all of `inbox` and says how many requests there were and how many bytes their keys have.
 fn drain(decoder: &mut Decoder, mut inbox: &[u8], limits: &Limits) -> (u32, usize) {
@@ -51,5 +53,34 @@ fn decode(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, decode);
+/// Finds the ends of all replies in `inbox`.
+fn ends(scanner: &mut ReplyScanner, mut inbox: &[u8]) -> u32 {
+    let mut replies = 0;
+    while !inbox.is_empty() {
+        let Scanned::Reply { len, .. } = scanner.scan(inbox) else { panic!("whole replies") };
+        replies += 1;
+        inbox = &inbox[len..];
+    }
+    replies
+}
+
+fn scan(criterion: &mut Criterion) {
+    let values = pipeline(|at| format!("$32\r\n{:032}\r\n", at * 7919));
+    let mixed = pipeline(|at| match at % 4 {
+        0 => "+OK\r\n".into(),
+        1 => format!(":{at}\r\n"),
+        2 => "$-1\r\n".into(),
+        _ => format!("$100\r\n{}\r\n", "v".repeat(100)),
+    });
+    let arrays = pipeline(|at| format!("*4\r\n{}", format!("$5\r\n{at:05}\r\n").repeat(4)));
+    let mut group = criterion.benchmark_group("scan 16 replies");
+    for (name, input) in [("values of 32 bytes", values), ("mixed", mixed), ("arrays of 4", arrays)] {
+        let mut scanner = ReplyScanner::default();
+        assert_eq!(ends(&mut scanner, &input), 16, "{name}");
+        group.throughput(Throughput::Bytes(input.len() as u64));
+        group.bench_function(name, |bencher| bencher.iter(|| ends(&mut scanner, black_box(&input))));
+    }
+}
+
+criterion_group!(benches, decode, scan);
 criterion_main!(benches);

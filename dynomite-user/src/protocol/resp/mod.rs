@@ -9,3 +9,4 @@ mod head;
 mod inline;
 mod refuse;
 pub mod resp3;
+pub mod scan;
