@@ -4,6 +4,7 @@ pub mod config;
 pub mod control;
 pub mod coordinator;
 pub mod embedded;
+pub mod log;
 pub mod moment;
 pub mod net;
 pub mod protocol;
