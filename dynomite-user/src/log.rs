@@ -66,6 +66,12 @@ impl Log {
         Ok(Log { level: Arc::new(AtomicU8::new(level)), filter: handle, output })
     }
 
+    /// A log that nobody hears: for tests of those who hold one.
+    pub fn detached() -> Log {
+        let filter = reload::Layer::<Targets, Registry>::new(filter(LEVEL_DEFAULT)).1;
+        Log { level: Arc::new(AtomicU8::new(LEVEL_DEFAULT)), filter, output: Arc::new(Output::Stderr) }
+    }
+
     pub fn level(&self) -> u8 {
         self.level.load(Ordering::Relaxed)
     }
@@ -177,7 +183,8 @@ impl Visit for Words<'_> {
 /// One line, whatever was in the message, and not too long.
 fn finish(line: &mut String) {
     if line.contains(|c: char| c.is_control()) {
-        *line = line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
+        *line =
+            line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
     }
     if line.len() >= LINE_BYTES_MAX {
         line.truncate(line.floor_char_boundary(LINE_BYTES_MAX - 1));
