@@ -14,6 +14,22 @@ pub struct Client {
     start: usize,
 }
 
+pub struct Writer {
+    stream: TcpStream,
+}
+
+impl Writer {
+    /// Sends in pieces, cut at the given places (in order), each a segment of its own.
+    pub fn send_cut(&mut self, bytes: &[u8], cuts: &[usize]) -> std::io::Result<()> {
+        let mut from = 0;
+        for cut in cuts.iter().copied().chain([bytes.len()]) {
+            self.stream.write_all(&bytes[from..cut])?;
+            from = cut;
+        }
+        Ok(())
+    }
+}
+
 impl Client {
     #[track_caller]
     pub fn connect(to: SocketAddr) -> Client {
@@ -53,11 +69,7 @@ impl Client {
     /// Sends in pieces, cut at the given places, each a segment of its own.
     #[track_caller]
     pub fn send_cut(&mut self, bytes: &[u8], cuts: &[usize]) {
-        let mut from = 0;
-        for cut in cuts.iter().copied().chain([bytes.len()]) {
-            self.send(&bytes[from..cut]);
-            from = cut;
-        }
+        self.writer().send_cut(bytes, cuts).expect("send");
     }
 
     /// The next reply.
@@ -143,6 +155,11 @@ impl Client {
     /// Ends with a reset instead of a polite close.
     pub fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("linger");
+    }
+
+    /// The same connection's writing half, for a thread of its own.
+    pub fn writer(&self) -> Writer {
+        Writer { stream: self.stream.try_clone().expect("a second handle") }
     }
 
     pub fn stream(&self) -> &TcpStream {

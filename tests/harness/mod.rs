@@ -7,6 +7,7 @@ pub mod datastore;
 pub mod memcache;
 pub mod need;
 pub mod node;
+pub mod order;
 pub mod process;
 pub mod random;
 pub mod resp;

@@ -35,8 +35,8 @@ impl Random {
         self.below(n) == 0
     }
 
-    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
     }
 
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
@@ -56,4 +56,10 @@ pub fn seed() -> u64 {
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64 >> 10));
     println!("seed: DYNOMITE_SEED={seed}");
     seed
+}
+
+/// How long a test that may take any time runs: `DYNOMITE_SECONDS`, or this long.
+pub fn seconds(otherwise: u64) -> std::time::Duration {
+    let given = std::env::var("DYNOMITE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    std::time::Duration::from_secs(given.unwrap_or(otherwise))
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask …`: everything that is done with this repository, a file per command.
 //! A new command is three lines here (`mod`, a variant of `Task`, an arm of `main`) and a file with `Args` and `run`.
 
+mod bench;
 mod build;
 mod children;
 mod ci;
@@ -29,6 +30,8 @@ enum Task {
     Tidy(tidy::Args),
     /// Run every test, bringing the datastores they need
     Test(test::Args),
+    /// Measure this node against what it replaces
+    Bench(bench::Args),
     /// Everything a change must pass
     Ci(ci::Args),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Lint(args) => lint::run(args),
         Task::Tidy(args) => tidy::run(args),
         Task::Test(args) => test::run(args),
+        Task::Bench(args) => bench::run(args),
         Task::Ci(args) => ci::run(args),
     };
     match result {

@@ -27,6 +27,9 @@ pub const TESTS: &[Need] = &[
     need("ip", "iproute2"),
 ];
 
+/// What the bench measures with and against.
+pub const BENCH: &[Need] = &[need("redis-server", "redis-server"), need("nutcracker", "nutcracker")];
+
 /// Installs the packages of what is missing. `Ok(false)` when something is missing still.
 pub fn bring(needs: &[Need]) -> Result<bool> {
     let missing = || needs.iter().filter(|need| shell::find(need.program).is_none()).collect::<Vec<_>>();

@@ -1,0 +1,51 @@
+//! `cargo xtask bench`: this node against what it replaces, in one run, taking turns, before the same Redis.
+
+mod load;
+mod machine;
+mod node;
+mod places;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask bench",
+    about = "Measures this node against the datastore itself, nutcracker and C Dynomite"
+)]
+pub struct Args {
+    /// A C Dynomite to compare with
+    #[arg(long, value_name = "PATH")]
+    c_dynomite: Option<PathBuf>,
+    /// The daemon to measure; built when not given
+    #[arg(long, value_name = "PATH")]
+    dynomite: Option<PathBuf>,
+    /// A few loads, briefly: for a first impression while developing
+    #[arg(long)]
+    quick: bool,
+    /// Only measurements whose name contains one of these words, e.g. `--only "GET 100 B" --only memory`
+    #[arg(long)]
+    only: Vec<String>,
+    /// Rounds; each measures everybody once
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds each measurement lasts
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// A further line of our node's configuration, e.g. `--conf "workers: 1"`
+    #[arg(long)]
+    conf: Vec<String>,
+    /// Do not measure the others, only direct and this node
+    #[arg(long)]
+    alone: bool,
+    /// Write the report to this file too: tests/bench/results.md is the one that README quotes
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    node::run(&Args::parse())
+}

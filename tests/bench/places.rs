@@ -1,0 +1,84 @@
+//! Who is measured: the datastore itself, this node, and others in front of the same datastore.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use dynomite_tests::address::{CLIENT_PORT, Host};
+use dynomite_tests::node::serves;
+use dynomite_tests::process::Process;
+use dynomite_tests::until::{TIMEOUT, holds_within};
+use dynomite_tests::{Datastore, Kind, Node, Settings};
+use tempfile::TempDir;
+
+/// One who answers requests.
+pub struct Place {
+    pub name: &'static str,
+    pub address: SocketAddr,
+    runs: Runs,
+}
+
+enum Runs {
+    Elsewhere,
+    Node(Box<Node>),
+    Other(Process, #[expect(dead_code, reason = "its configuration lies there")] TempDir),
+}
+
+impl Place {
+    pub fn direct(datastore: &Datastore) -> Place {
+        Place { name: "direct", address: datastore.address(), runs: Runs::Elsewhere }
+    }
+
+    /// A Dynomite, ours or C's: both take the same configuration.
+    pub fn dynomite(name: &'static str, program: &Path, datastore: &Datastore, lines: &[String]) -> Place {
+        let mut settings = Settings { program: program.to_path_buf(), ..Settings::before(datastore) };
+        settings.lines.extend_from_slice(lines);
+        let node = Node::start(settings);
+        Place { name, address: node.address(), runs: Runs::Node(Box::new(node)) }
+    }
+
+    pub fn nutcracker(program: &Path, datastore: &Datastore) -> Result<Place> {
+        let directory = tempfile::tempdir()?;
+        let address = Host::fresh().port(CLIENT_PORT);
+        let conf = directory.path().join("nutcracker.yml");
+        let yaml = format!(
+            "pool:\n  listen: {address}\n  hash: fnv1a_64\n  distribution: ketama\n  redis: true\n  preconnect: true\n  auto_eject_hosts: false\n  \
+             server_connections: 1\n  servers:\n  - {}\n",
+            datastore.server()
+        );
+        std::fs::write(&conf, yaml)?;
+        let mut command = Command::new(program);
+        let stats = Host::fresh();
+        command
+            .arg("-c")
+            .arg(&conf)
+            .args(["-a", &stats.0.to_string(), "-s", "18222", "-m", "16384"])
+            .current_dir(directory.path());
+        let process = Process::start(&command, &directory.path().join("log"))?;
+        holds_within(TIMEOUT, || serves_get(address)).then_some(()).context("nutcracker does not serve")?;
+        Ok(Place { name: "nutcracker", address, runs: Runs::Other(process, directory) })
+    }
+
+    /// Resident bytes, where the place is a process of its own.
+    pub fn rss(&self) -> Option<usize> {
+        match &self.runs {
+            Runs::Elsewhere => None,
+            Runs::Node(node) => Some(node.process().rss()),
+            Runs::Other(process, _) => Some(process.rss()),
+        }
+    }
+}
+
+/// nutcracker of old answers no PING of its own.
+fn serves_get(address: SocketAddr) -> bool {
+    serves(address, Kind::Redis)
+        || dynomite_tests::Client::try_connect(address).is_ok_and(|mut client| {
+            client.try_send(b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n").is_ok() && client.try_reply().is_ok()
+        })
+}
+
+/// The optimized daemon; built if nobody said where it is.
+pub fn ours(given: Option<PathBuf>) -> PathBuf {
+    given.unwrap_or_else(dynomite_tests::node::dynomite)
+}
