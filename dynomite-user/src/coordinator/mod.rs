@@ -2,7 +2,10 @@
 
 pub mod consistency;
 pub mod effects;
+mod explain;
+pub mod gather;
 pub mod in_flight;
+mod per_element;
 pub mod route;
 
 pub use consistency::ConsistencyLevel;

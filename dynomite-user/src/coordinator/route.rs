@@ -62,7 +62,8 @@ pub enum Need {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Nearest first. Eight are held without allocation: two datacenters of three racks, and then some.
+    /// Nearest first. Eight are held without allocation: two datacenters of three racks, and then some. Those with a vote
+    /// or a spare are at most 240 and come first, so a byte numbers them; further copies need no number.
     pub targets: SmallVec<[Target; 8]>,
     pub need: Need,
     /// Datacenters whose preselected rack is passed over because its owner is not reachable.

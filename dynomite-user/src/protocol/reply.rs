@@ -53,6 +53,24 @@ impl Fault {
             Fault::Busy => "Dynomite: Too many outstanding requests",
         }
     }
+
+    /// The error that another node said because it had no answer, if the reply is one: its datastore or its own peer was
+    /// away, or it sheds load. What the datastore itself says is none of these. Our nodes say more behind the text.
+    pub fn of_reply(reply: &Reply<'_>) -> Option<Fault> {
+        const WITHOUT_ANSWER: [Fault; 5] =
+            [Fault::DatastoreRefused, Fault::PeerNotConnected, Fault::PeerRefused, Fault::State, Fault::Busy];
+        if !reply.is_error {
+            return None;
+        }
+        let frame = reply.frame;
+        let text = frame.strip_prefix(b"-ERR ").or_else(|| frame.strip_prefix(b"SERVER_ERROR "))?;
+        WITHOUT_ANSWER.into_iter().find(|fault| text.starts_with(fault.text().as_bytes()))
+    }
+
+    /// The request was surely not executed.
+    pub fn is_unsent(self) -> bool {
+        !matches!(self, Fault::DatastoreRefused | Fault::PeerRefused | Fault::NoQuorum)
+    }
 }
 
 /// Appends an error reply in the client's protocol. `text` must hold no line end.

@@ -4,11 +4,13 @@ pub mod continuum;
 pub mod describe;
 pub mod hash;
 pub mod snitch;
+pub mod together;
 pub mod token;
 pub mod topology;
 
 pub use describe::describe;
 pub use hash::{HashKind, HashTag};
+pub use together::{Reach, together};
 pub use topology::{Node, Topology};
 
 /// A node's place in the list of nodes: 0 is this node, then seeds in file order, then nodes learned later.

@@ -15,9 +15,10 @@ use super::continuum::Continuum;
 pub const NODES_MAX: usize = 10_000;
 /// Ranges of one node. C nodes have one each; ours may have many.
 pub const TOKENS_PER_NODE_MAX: usize = 1024;
-/// A rack is a full copy of the data, and a request keeps a vote for each.
+/// A rack is a full copy of the data. A request may have to count a vote of each rack of each datacenter, and numbers
+/// them in a byte.
 pub const RACKS_PER_DATACENTER_MAX: usize = 16;
-pub const DATACENTERS_MAX: usize = 16;
+pub const DATACENTERS_MAX: usize = 15;
 
 /// A member of the cluster, as it was configured or announced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -433,8 +434,8 @@ mod tests {
         );
         let racks: Vec<_> = (0..17).map(|n| format!("a/r{n}:1")).collect();
         assert_eq!(problems(&racks.join(" ")), ["more than 16 racks in a datacenter"]);
-        let datacenters: Vec<_> = (0..17).map(|n| format!("d{n}/r:1")).collect();
-        assert_eq!(problems(&datacenters.join(" ")), ["more than 16 datacenters"]);
+        let datacenters: Vec<_> = (0..16).map(|n| format!("d{n}/r:1")).collect();
+        assert_eq!(problems(&datacenters.join(" ")), ["more than 15 datacenters"]);
         let same_address = Topology::build(sketch_node(0, "a/r1:1"), vec![sketch_node(0, "a/r2:1")]).unwrap_err();
         assert_eq!(same_address, [Problem::AddressTwice { address: "127.0.0.1:8101".to_owned() }]);
     }

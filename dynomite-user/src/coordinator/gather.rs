@@ -1,0 +1,456 @@
+//! Gather: counts what the targets of one plan answer until its level is met or cannot be.
+//! Owns: the votes of one ticket and the answers that may be needed again. Knows nothing of: sockets, time, repair.
+//! Next on the walk: the client's reply; `repair` when votes differ.
+//!
+//! - Answers are compared byte for byte, within a datacenter. Each different one is kept once.
+//! - An error of a datastore is an answer like any other: replicas that say the same have agreed. An error that a node
+//!   made up because it had no answer (`Fault`) is a missing vote.
+//! - A quorum is more than half of a datacenter's racks, so one of one, and three of four.
+//! - `Quorum` waits for a majority while one may still come, then takes the first answer that is not an error.
+//!   `SafeQuorum` takes a majority or fails. Replies that are joined from elements (MGET) may find one for each element.
+
+use smallvec::SmallVec;
+
+use super::consistency::ConsistencyLevel;
+use super::per_element;
+use super::route::{Need, Part, Plan};
+use crate::protocol::Protocol;
+use crate::protocol::reply::{Fault, Reply};
+use crate::ring::{PeerId, Topology};
+
+/// What an event means for the client that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Pending,
+    /// Send the request to this target too: the one before it failed. If that cannot be done, say `on_fault` for it.
+    Ask(u8),
+    /// The client's answer is there. `agreed` is false if `Quorum` had to choose among different ones.
+    Won {
+        answer: Answer,
+        agreed: bool,
+    },
+    /// The level cannot be met; `explain` says why.
+    Lost,
+    /// The outcome was there before. Does this answer differ from what its datacenter agreed on?
+    Late {
+        differs: bool,
+    },
+}
+
+/// Where the winning bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The reply that was just handed in.
+    This,
+    /// `Gather::winner`.
+    Kept,
+}
+
+#[derive(Debug)]
+pub struct Gather {
+    plan: Plan,
+    votes: SmallVec<[Vote; 8]>,
+    /// Every different answer, in the order in which they came.
+    kept: SmallVec<[Kept; 2]>,
+    bytes: Vec<u8>,
+    /// Replies are arrays whose elements may be decided one by one.
+    per_element: bool,
+    decision: Decision,
+}
+
+/// How a target stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vote {
+    /// A spare nobody needed yet.
+    Unasked,
+    Waiting,
+    /// Place in `Gather::kept`.
+    Answered(u8),
+    /// Its answer does not count and was dropped.
+    Dropped,
+    Failed(Fault),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    datacenter: u8,
+    is_error: bool,
+    /// In `Gather::bytes`.
+    start: usize,
+    end: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    Open,
+    /// Place in `Gather::kept`; `None` if the winning reply was passed on without being kept.
+    Won(Option<u8>),
+    Lost,
+}
+
+/// How one datacenter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Pending,
+    Won {
+        kept: u8,
+        agreed: bool,
+    },
+    /// No majority of whole answers; one may be found among their elements.
+    Split,
+    Lost,
+}
+
+/// One datacenter's votes, counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    racks: usize,
+    /// Answered, without an error.
+    good: usize,
+    pending: usize,
+    /// Votes for the answer that most gave, and its place in `Gather::kept`.
+    most: usize,
+    most_kept: u8,
+    /// The same among errors only.
+    most_errors: usize,
+}
+
+impl Count {
+    fn quorum(&self) -> usize {
+        self.racks / 2 + 1
+    }
+}
+
+impl Gather {
+    /// For a request that is about to be sent to the plan's targets. `bytes` is a buffer to use again; see
+    /// `into_buffer`. `per_element` says that replies are arrays with an element for each key.
+    pub fn new(plan: Plan, per_element: bool, mut bytes: Vec<u8>) -> Gather {
+        bytes.clear();
+        let vote = |part| if part == Part::Spare { Vote::Unasked } else { Vote::Waiting };
+        let votes = plan.targets.iter().map(|target| vote(target.part)).collect();
+        Gather { plan, votes, kept: SmallVec::new(), bytes, per_element, decision: Decision::Open }
+    }
+
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// A target answered. Answers of targets that do not count, and of unknown ones, change nothing.
+    pub fn on_reply(&mut self, index: u8, reply: Reply<'_>) -> Outcome {
+        let at = usize::from(index);
+        if !matches!(self.votes.get(at), Some(Vote::Waiting | Vote::Failed(_))) {
+            return self.late(false);
+        }
+        if self.plan.part_of(at) == Part::Copy {
+            self.votes[at] = Vote::Dropped;
+            return self.late(false);
+        }
+        if let Some(fault) = Fault::of_reply(&reply) {
+            return self.on_fault(index, fault);
+        }
+        let is_open = self.decision == Decision::Open;
+        if self.plan.need == Need::One {
+            if is_open && self.is_first(at) {
+                self.votes[at] = Vote::Dropped;
+                self.decision = Decision::Won(None);
+                return Outcome::Won { answer: Answer::This, agreed: true };
+            }
+            if !is_open {
+                self.votes[at] = Vote::Dropped;
+                return Outcome::Late { differs: false };
+            }
+        }
+        let datacenter = self.plan.targets[at].datacenter;
+        let kept = self.keep(datacenter, reply);
+        self.votes[at] = Vote::Answered(kept);
+        if is_open {
+            return self.decide(Some(kept));
+        }
+        let differs = matches!(self.verdict(datacenter), Verdict::Won { kept: majority, .. } if majority != kept);
+        Outcome::Late { differs }
+    }
+
+    /// A target will not answer, or could not be asked.
+    pub fn on_fault(&mut self, index: u8, fault: Fault) -> Outcome {
+        let at = usize::from(index);
+        if self.votes.get(at) != Some(&Vote::Waiting) {
+            return self.late(false);
+        }
+        self.votes[at] = Vote::Failed(fault);
+        let is_open = self.decision == Decision::Open;
+        // A copy is a write: another rack may have it only if this one surely has not.
+        let may_ask = match self.plan.part_of(at) {
+            Part::Copy => fault.is_unsent(),
+            _ => is_open,
+        };
+        if let Some(spare) = self.plan.spare_of(at).filter(|spare| may_ask && self.votes[*spare] == Vote::Unasked) {
+            self.votes[spare] = Vote::Waiting;
+            return Outcome::Ask(spare as u8);
+        }
+        if is_open && self.plan.part_of(at) == Part::Vote { self.decide(None) } else { self.late(false) }
+    }
+
+    /// The deadline has passed: nobody who has not answered will be waited for. Never `Pending` or `Ask`.
+    pub fn on_deadline(&mut self) -> Outcome {
+        for (vote, target) in self.votes.iter_mut().zip(&self.plan.targets) {
+            if matches!(vote, Vote::Waiting) {
+                let own = target.peer == PeerId::SELF;
+                *vote = Vote::Failed(if own { Fault::DatastoreRefused } else { Fault::PeerRefused });
+            }
+        }
+        if self.decision == Decision::Open { self.decide(None) } else { self.late(false) }
+    }
+
+    /// Is anybody asked who has neither answered nor failed?
+    pub fn is_waiting(&self) -> bool {
+        self.votes.contains(&Vote::Waiting)
+    }
+
+    /// The winning answer, after `Answer::Kept`.
+    pub fn winner(&self) -> Option<Reply<'_>> {
+        match self.decision {
+            Decision::Won(Some(kept)) => Some(self.reply(kept)),
+            _ => None,
+        }
+    }
+
+    /// Every answer that counts and was kept, with its target's index.
+    pub fn answers(&self) -> impl Iterator<Item = (u8, Reply<'_>)> + '_ {
+        self.votes.iter().enumerate().filter_map(|(at, vote)| match vote {
+            Vote::Answered(kept) => Some((at as u8, self.reply(*kept))),
+            _ => None,
+        })
+    }
+
+    /// Have all who answered so far said the same, datacenter by datacenter?
+    pub fn is_unanimous(&self) -> bool {
+        let answered = |kept: usize| self.votes.contains(&Vote::Answered(kept as u8));
+        (0..self.kept.len()).filter(|kept| answered(*kept)).all(|kept| {
+            (0..kept)
+                .filter(|other| answered(*other))
+                .all(|other| self.kept[other].datacenter != self.kept[kept].datacenter)
+        })
+    }
+
+    /// Writes the error for a client whose request is lost. It begins with the words that C nodes have for it; then
+    /// comes what was needed, what was got, and who is missing.
+    pub fn explain(&self, level: ConsistencyLevel, topology: &Topology, protocol: Protocol, out: &mut Vec<u8>) {
+        let is_lost = |datacenter: &u8| matches!(self.verdict(*datacenter), Verdict::Lost | Verdict::Split);
+        let lost = self.datacenters().find(is_lost).unwrap_or(0);
+        super::explain::write(self, lost, level, topology, protocol, out);
+    }
+
+    /// For `explain`: the racks that are needed and that there are, and how many answered, well or with an error.
+    pub(super) fn tally(&self, datacenter: u8) -> Tally<'_> {
+        let count = self.count(datacenter);
+        let of_here = |kept: &&Kept| kept.datacenter == datacenter;
+        let good = |kept: &&Kept| of_here(kept) && !kept.is_error;
+        Tally {
+            racks: count.racks,
+            needed: if self.plan.need == Need::One { 1 } else { count.quorum() },
+            good: count.good,
+            different: self.kept.iter().filter(good).count(),
+            first_error: self
+                .kept
+                .iter()
+                .position(|kept| of_here(&kept) && kept.is_error)
+                .map(|at| self.reply(at as u8)),
+            asked: self.votes.len(),
+        }
+    }
+
+    /// For `explain`: who failed, nearest first.
+    pub(super) fn missing(&self, datacenter: u8) -> impl Iterator<Item = (PeerId, Option<Fault>)> + '_ {
+        let one = self.plan.need == Need::One;
+        self.votes.iter().enumerate().filter_map(move |(at, vote)| {
+            let target = self.plan.targets[at];
+            let counts = (one || target.datacenter == datacenter) && self.plan.part_of(at) == Part::Vote;
+            match vote {
+                Vote::Failed(fault) if counts => Some((target.peer, Some(*fault))),
+                Vote::Waiting if counts => Some((target.peer, None)),
+                _ => None,
+            }
+        })
+    }
+
+    fn late(&self, differs: bool) -> Outcome {
+        if self.decision == Decision::Open { Outcome::Pending } else { Outcome::Late { differs } }
+    }
+
+    /// Has everybody whose answer is preferred to this one's failed?
+    fn is_first(&self, at: usize) -> bool {
+        let before = self.votes[..at].iter().enumerate();
+        let mut before = before.filter(|(index, _)| self.plan.part_of(*index) == Part::Vote);
+        before.all(|(_, vote)| matches!(vote, Vote::Failed(_)))
+    }
+
+    /// Finds the answer among those kept, or keeps it.
+    fn keep(&mut self, datacenter: u8, reply: Reply<'_>) -> u8 {
+        let same = |kept: &Kept| kept.datacenter == datacenter && self.bytes[kept.start..kept.end] == *reply.frame;
+        if let Some(at) = self.kept.iter().position(same) {
+            return at as u8;
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(reply.frame);
+        self.kept.push(Kept { datacenter, is_error: reply.is_error, start, end: self.bytes.len() });
+        (self.kept.len() - 1) as u8
+    }
+
+    fn reply(&self, kept: u8) -> Reply<'_> {
+        let Kept { start, end, is_error, .. } = self.kept[usize::from(kept)];
+        Reply { frame: &self.bytes[start..end], is_error }
+    }
+
+    /// Is there an outcome now? `this` is the answer that the caller has at hand.
+    fn decide(&mut self, this: Option<u8>) -> Outcome {
+        let (winner, agreed) = match self.plan.need {
+            Need::One => match self.first() {
+                Verdict::Won { kept, agreed } => (kept, agreed),
+                verdict => return self.end_without(verdict),
+            },
+            Need::Quorum | Need::SafeQuorum => {
+                let (mut winner, mut all_agreed) = (None, true);
+                let mut is_pending = false;
+                for datacenter in self.datacenters().collect::<SmallVec<[u8; 8]>>() {
+                    match self.settle(datacenter) {
+                        Verdict::Won { kept, agreed } => {
+                            winner = winner.or(Some(kept));
+                            all_agreed &= agreed;
+                        }
+                        Verdict::Lost => return self.end_without(Verdict::Lost),
+                        Verdict::Pending | Verdict::Split => is_pending = true,
+                    }
+                }
+                match winner {
+                    Some(kept) if !is_pending => (kept, all_agreed),
+                    _ => return Outcome::Pending,
+                }
+            }
+        };
+        self.decision = Decision::Won(Some(winner));
+        Outcome::Won { answer: if this == Some(winner) { Answer::This } else { Answer::Kept }, agreed }
+    }
+
+    fn end_without(&mut self, verdict: Verdict) -> Outcome {
+        if verdict != Verdict::Lost {
+            return Outcome::Pending;
+        }
+        self.decision = Decision::Lost;
+        Outcome::Lost
+    }
+
+    /// `Need::One`: the first target that has not failed decides.
+    fn first(&self) -> Verdict {
+        let votes = self.votes.iter().enumerate().filter(|(at, _)| self.plan.part_of(*at) == Part::Vote);
+        for (_, vote) in votes {
+            match *vote {
+                Vote::Answered(kept) => return Verdict::Won { kept, agreed: true },
+                Vote::Waiting => return Verdict::Pending,
+                Vote::Failed(_) | Vote::Unasked | Vote::Dropped => {}
+            }
+        }
+        Verdict::Lost
+    }
+
+    /// A datacenter's verdict, joined from elements if that is what it takes.
+    fn settle(&mut self, datacenter: u8) -> Verdict {
+        let verdict = self.verdict(datacenter);
+        if verdict != Verdict::Split {
+            return verdict;
+        }
+        let quorum = self.count(datacenter).quorum();
+        let safe = self.plan.need == Need::SafeQuorum;
+        let joined = {
+            let here = |at: u8| self.plan.targets[usize::from(at)].datacenter == datacenter;
+            let good = self.answers().filter(|(at, reply)| here(*at) && !reply.is_error);
+            let answers: SmallVec<[&[u8]; 8]> = good.map(|(_, reply)| reply.frame).collect();
+            per_element::majority(&answers, quorum, safe)
+        };
+        let Some(joined) = joined else {
+            return if safe { Verdict::Lost } else { self.first_good(datacenter) };
+        };
+        let kept = self.keep(datacenter, Reply { frame: &joined, is_error: false });
+        Verdict::Won { kept, agreed: false }
+    }
+
+    fn verdict(&self, datacenter: u8) -> Verdict {
+        let count = self.count(datacenter);
+        let quorum = count.quorum();
+        if count.most >= quorum {
+            return Verdict::Won { kept: count.most_kept, agreed: true };
+        }
+        let can_agree = count.most + count.pending >= quorum;
+        let can_answer = count.good + count.pending >= quorum;
+        match self.plan.need {
+            // The replicas' own error is better than ours, while they may yet agree on one.
+            _ if !can_answer && count.most_errors + count.pending < quorum => Verdict::Lost,
+            _ if count.pending > 0 && (can_agree || self.per_element) => Verdict::Pending,
+            Need::SafeQuorum if !can_answer || !self.per_element => Verdict::Lost,
+            Need::SafeQuorum => Verdict::Split,
+            _ if count.pending > 0 => Verdict::Pending,
+            _ if self.per_element => Verdict::Split,
+            _ => self.first_good(datacenter),
+        }
+    }
+
+    fn first_good(&self, datacenter: u8) -> Verdict {
+        let good = |kept: &Kept| kept.datacenter == datacenter && !kept.is_error;
+        match self.kept.iter().position(good) {
+            Some(kept) => Verdict::Won { kept: kept as u8, agreed: false },
+            None => Verdict::Lost,
+        }
+    }
+
+    fn count(&self, datacenter: u8) -> Count {
+        let mut count = Count::default();
+        let mut votes: SmallVec<[usize; 8]> = smallvec::smallvec![0; self.kept.len()];
+        for (at, target) in self.plan.targets.iter().enumerate() {
+            let counts = if self.plan.need == Need::One { true } else { target.datacenter == datacenter };
+            if !counts || self.plan.part_of(at) == Part::Copy {
+                continue;
+            }
+            count.racks += 1;
+            match self.votes[at] {
+                Vote::Waiting => count.pending += 1,
+                Vote::Answered(kept) => votes[usize::from(kept)] += 1,
+                Vote::Unasked | Vote::Dropped | Vote::Failed(_) => {}
+            }
+        }
+        for (kept, &given) in votes.iter().enumerate() {
+            let is_error = self.kept[kept].is_error;
+            if given > count.most {
+                (count.most, count.most_kept) = (given, kept as u8);
+            }
+            if is_error {
+                count.most_errors = count.most_errors.max(given);
+            } else {
+                count.good += given;
+            }
+        }
+        count
+    }
+
+    /// Those that vote, ours first.
+    fn datacenters(&self) -> impl Iterator<Item = u8> + '_ {
+        let voters = self.plan.targets.iter().filter(|target| target.part == Part::Vote);
+        let mut last = None;
+        voters.map(|target| target.datacenter).filter(move |datacenter| last.replace(*datacenter) != Some(*datacenter))
+    }
+}
+
+/// What `explain` says of one datacenter.
+pub(super) struct Tally<'a> {
+    pub racks: usize,
+    pub needed: usize,
+    pub good: usize,
+    pub different: usize,
+    pub first_error: Option<Reply<'a>>,
+    pub asked: usize,
+}
+
+#[cfg(test)]
+mod tests;
