@@ -4,6 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dynomite_user::protocol::memcache;
 use dynomite_user::protocol::reply::Scanned;
 use dynomite_user::protocol::request::{Decoded, Limits};
 use dynomite_user::protocol::resp::decode::Decoder;
@@ -82,5 +83,31 @@ fn scan(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, decode, scan);
+fn decode_memcache(criterion: &mut Criterion) {
+    let get = pipeline(|at| format!("get memtier-{:08}\r\n", at * 7919));
+    let gets = pipeline(|at| format!("get a:{at:04} b:{at:04} c:{at:04}\r\n"));
+    let set = pipeline(|at| format!("set memtier-{at:08} 0 0 100\r\n{}\r\n", "v".repeat(100)));
+    let meta = pipeline(|at| format!("mg memtier-{at:08} v k q O{at}\r\n"));
+    let limits = Limits::default();
+    let mut group = criterion.benchmark_group("decode memcached, 16 deep");
+    for (name, input) in [("get", get), ("get of 3", gets), ("set 100 bytes", set), ("mg", meta)] {
+        let mut decoder = memcache::Decoder::default();
+        group.throughput(Throughput::Bytes(input.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let (mut inbox, mut key_bytes) = (black_box(&input[..]), 0);
+                while !inbox.is_empty() {
+                    let Decoded::Request { consumed, request } = decoder.decode(inbox, &limits) else {
+                        panic!("a whole pipeline")
+                    };
+                    key_bytes += request.key.map_or(0, <[u8]>::len);
+                    inbox = &inbox[consumed..];
+                }
+                key_bytes
+            });
+        });
+    }
+}
+
+criterion_group!(benches, decode, scan, decode_memcache);
 criterion_main!(benches);

@@ -48,6 +48,14 @@ pub enum Form {
     Bare,
 }
 
+impl Form {
+    /// May its last word be `noreply`?
+    pub fn may_be_quiet(self) -> bool {
+        use Form::{Arithmetic, Cas, Delete, Flush, Setting, Store, Touch};
+        matches!(self, Store | Cas | Arithmetic | Touch | Delete | Flush | Setting)
+    }
+}
+
 impl Row {
     const fn new(verb: u16, name: &'static str, form: Form, words: (u32, u32), kind: Kind, expect: Expect) -> Row {
         let keys = match form {
@@ -167,43 +175,70 @@ pub fn row(command: &Command) -> &'static Row {
 
 /// The row of a name as a client spells it: lower case, as memcached insists.
 pub fn find(name: &[u8]) -> Option<&'static Row> {
-    let verb = match name {
-        b"get" => GET,
-        b"gets" => GETS,
-        b"gat" => GAT,
-        b"gats" => GATS,
-        b"set" => SET,
-        b"add" => ADD,
-        b"replace" => REPLACE,
-        b"append" => APPEND,
-        b"prepend" => PREPEND,
-        b"cas" => CAS,
-        b"incr" => INCR,
-        b"decr" => DECR,
-        b"touch" => TOUCH,
-        b"delete" => DELETE,
-        b"mg" => MG,
-        b"ms" => MS,
-        b"md" => MD,
-        b"ma" => MA,
-        b"me" => ME,
-        b"mn" => MN,
-        b"version" => VERSION,
-        b"verbosity" => VERBOSITY,
-        b"stats" => STATS,
-        b"flush_all" => FLUSH_ALL,
-        b"cache_memlimit" => CACHE_MEMLIMIT,
-        b"quit" => QUIT,
-        b"shutdown" => SHUTDOWN,
-        b"watch" => WATCH,
-        b"slabs" => SLABS,
-        b"lru" => LRU,
-        b"lru_crawler" => LRU_CRAWLER,
-        b"extstore" => EXTSTORE,
-        b"refresh_certs" => REFRESH_CERTS,
-        _ => return None,
+    macro_rules! by_word {
+        ($($verb:ident $spelled:literal)*) => {{
+            mod words {
+                $(pub const $verb: u64 = super::word($spelled);)*
+            }
+            match word(name) {
+                $(words::$verb => Some($verb),)*
+                _ => None,
+            }
+        }};
+    }
+    // Names of up to eight bytes are compared as one number; the others are rare.
+    let short = by_word! {
+        GET b"get"
+        GETS b"gets"
+        GAT b"gat"
+        GATS b"gats"
+        SET b"set"
+        ADD b"add"
+        REPLACE b"replace"
+        APPEND b"append"
+        PREPEND b"prepend"
+        CAS b"cas"
+        INCR b"incr"
+        DECR b"decr"
+        TOUCH b"touch"
+        DELETE b"delete"
+        MG b"mg"
+        MS b"ms"
+        MD b"md"
+        MA b"ma"
+        ME b"me"
+        MN b"mn"
+        VERSION b"version"
+        STATS b"stats"
+        QUIT b"quit"
+        SHUTDOWN b"shutdown"
+        WATCH b"watch"
+        SLABS b"slabs"
+        LRU b"lru"
+        EXTSTORE b"extstore"
     };
+    let verb = short.or(match name {
+        b"verbosity" => Some(VERBOSITY),
+        b"flush_all" => Some(FLUSH_ALL),
+        b"cache_memlimit" => Some(CACHE_MEMLIMIT),
+        b"lru_crawler" => Some(LRU_CRAWLER),
+        b"refresh_certs" => Some(REFRESH_CERTS),
+        _ => None,
+    })?;
     Some(&ROWS[usize::from(verb)])
+}
+
+/// A short name as a number; 0 for what is longer.
+const fn word(name: &[u8]) -> u64 {
+    let (mut number, mut at) = (0, 0);
+    if name.len() > 8 {
+        return 0;
+    }
+    while at < name.len() {
+        number = number << 8 | name[at] as u64;
+        at += 1;
+    }
+    number
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@
 
 use super::KEY_BYTES_MAX;
 use super::commands::{self, Form, Row};
-use super::line::{Words, decode_base64, signed, unsigned};
+use super::line::{Words, signed, unsigned, word_len};
+use super::spread::{Key, Spread};
 use crate::protocol::Protocol;
 use crate::protocol::commands::Routing;
 use crate::protocol::request::{Decoded, Limits, Request};
@@ -70,14 +71,6 @@ enum Line {
     NotServed(&'static str),
 }
 
-enum Key {
-    None,
-    /// So many bytes from the start of the line.
-    At(usize, usize),
-    /// So many bytes in the decoder.
-    Decoded(usize),
-}
-
 impl Default for Decoder {
     fn default() -> Decoder {
         Decoder { state: State::Line { searched: 0 }, key: [0; KEY_BYTES_MAX] }
@@ -134,7 +127,7 @@ impl Decoder {
                         whole
                     }
                 };
-                let start = line.iter().position(|&byte| byte != b' ').unwrap_or(0);
+                let start = if line[0] == b' ' { line.iter().position(|&byte| byte != b' ').unwrap_or(0) } else { 0 };
                 Decoded::Request {
                     consumed,
                     request: Request {
@@ -224,34 +217,12 @@ fn single_get<'a>(inbox: &'a [u8], limits: &Limits) -> Option<Decoded<'a>> {
     })
 }
 
-/// How many bytes there are before the first blank or control character.
-fn word_len(bytes: &[u8]) -> usize {
-    const LOW: u64 = u64::from_ne_bytes([0x21; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    let mut len = 0;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
-        // A byte below 0x21 borrows; the lowest one found is always a true one.
-        let found = word.wrapping_sub(LOW) & !word & HIGH;
-        if found != 0 {
-            return len + (found.trailing_zeros() / 8) as usize;
-        }
-        len += 8;
-    }
-    len + chunks.remainder().iter().take_while(|&&byte| byte > b' ').count()
-}
-
 fn parse(line: &[u8], scratch: &mut [u8; KEY_BYTES_MAX], args: &mut u32) -> Line {
     // memcached would stop reading at a zero byte, the C program at a carriage return: neither sees the keys that we see.
-    if memchr::memchr2(0, b'\r', line).is_some() {
-        return refuse(BAD_LINE, false);
-    }
-    let mut words = Words::of_line(line);
-    let Some(name) = words.next() else { return refuse(ERROR, false) };
-    let Some(row) = commands::find(name) else { return refuse(ERROR, false) };
-    let count = u32::try_from(words.count()).unwrap_or(u32::MAX);
-    *args = count.saturating_add(1);
+    let Some(words) = Spread::of(line) else { return refuse(BAD_LINE, false) };
+    let Some(row) = words.get(0).and_then(commands::find) else { return refuse(ERROR, false) };
+    let count = words.count - 1;
+    *args = words.count;
     match row.command.routing {
         // The words of a memcached that was started without `-A`.
         Routing::Refused(_) if row.command.verb.0 == commands::SHUTDOWN => return refuse(SHUTDOWN, false),
@@ -261,68 +232,48 @@ fn parse(line: &[u8], scratch: &mut [u8; KEY_BYTES_MAX], args: &mut u32) -> Line
     if count < row.words.0 || count > row.words.1 {
         return refuse(ERROR, false);
     }
-    let may_be_quiet = matches!(
-        row.form,
-        Form::Store | Form::Cas | Form::Arithmetic | Form::Touch | Form::Delete | Form::Flush | Form::Setting
-    );
-    let quiet = may_be_quiet && words.last() == Some(b"noreply");
+    // A key may be called `noreply` too.
+    let quiet = row.form.may_be_quiet() && words.last == b"noreply" && (row.form != Form::Delete || count > 1);
     let request = |key, verbatim, data| Line::Request { row, key, quiet, verbatim, data };
     match row.form {
-        Form::Open | Form::Bare => request(Key::None, true, None),
-        Form::Setting => request(Key::None, true, None),
-        Form::Flush => match words.next().filter(|_| count > u32::from(quiet)) {
+        Form::Open | Form::Bare | Form::Setting => request(Key::None, true, None),
+        Form::Flush => match words.get(1).filter(|_| count > u32::from(quiet)) {
             Some(delay) if signed(delay).is_none() => refuse(BAD_EXPTIME, quiet),
             _ => request(Key::None, count < 2, None),
         },
-        Form::Get => match first_key(line, words) {
+        Form::Get if words.longest > KEY_BYTES_MAX => refuse(BAD_LINE, false),
+        Form::Get => request(words.key(1), true, None),
+        Form::GetAndTouch => match words.get(1).and_then(signed) {
+            None => refuse(BAD_EXPTIME, false),
+            Some(_) if count == 1 => refuse(NO_VALUES, false),
+            Some(_) if words.longest > KEY_BYTES_MAX => refuse(BAD_LINE, false),
+            Some(_) => request(words.key(2), true, None),
+        },
+        _ if !words.has_key() => match row.form {
+            Form::Delete if !is_plain_delete(&words) => refuse(BAD_DELETE, quiet),
+            _ => refuse(BAD_LINE, quiet),
+        },
+        Form::Arithmetic => match words.get(2).and_then(plain_unsigned) {
+            None => refuse(BAD_DELTA, quiet),
+            Some((_, plain)) => request(words.key(1), plain && count == 2, None),
+        },
+        Form::Touch => match words.get(2).and_then(plain_time) {
+            None => refuse(BAD_EXPTIME, quiet),
+            Some(plain) => request(words.key(1), plain && count == 2, None),
+        },
+        Form::Delete if is_plain_delete(&words) => request(words.key(1), count == 1, None),
+        Form::Delete => refuse(BAD_DELETE, quiet),
+        Form::Store | Form::Cas => match store(&words, row.form) {
+            None => refuse(BAD_LINE, quiet),
+            Some((plain, data)) => request(words.key(1), plain && count == row.words.0, Some(data)),
+        },
+        Form::Meta => meta(&words, row, scratch),
+        Form::MetaStore => meta_store(&words, row, scratch),
+        Form::MetaDebug if words.get(2) == Some(b"b") => match words.key_in_base64(scratch) {
             Some(key) => request(key, true, None),
             None => refuse(BAD_LINE, false),
         },
-        Form::GetAndTouch => match words.next().and_then(signed) {
-            None => refuse(BAD_EXPTIME, false),
-            Some(_) if count == 1 => refuse(NO_VALUES, false),
-            Some(_) => match first_key(line, words) {
-                Some(key) => request(key, true, None),
-                None => refuse(BAD_LINE, false),
-            },
-        },
-        Form::Arithmetic => match (next_key(line, &mut words), words.next().and_then(plain_unsigned)) {
-            (None, _) => refuse(BAD_LINE, quiet),
-            (_, None) => refuse(BAD_DELTA, quiet),
-            (Some(key), Some((_, plain))) => request(key, plain && count == 2, None),
-        },
-        Form::Touch => match (next_key(line, &mut words), words.next().and_then(plain_time)) {
-            (None, _) => refuse(BAD_LINE, quiet),
-            (_, None) => refuse(BAD_EXPTIME, quiet),
-            (Some(key), Some(plain)) => request(key, plain && count == 2, None),
-        },
-        Form::Delete => {
-            let key = next_key(line, &mut words);
-            let good = match (words.next(), words.next()) {
-                (None, _) | (Some(b"0" | b"noreply"), None) => true,
-                (Some(second), Some(third)) => second == b"0" && third == b"noreply",
-                _ => false,
-            };
-            match key {
-                _ if !good => refuse(BAD_DELETE, quiet),
-                None => refuse(BAD_LINE, quiet),
-                Some(key) => request(key, count == 1, None),
-            }
-        }
-        Form::Store | Form::Cas => match store(line, words, row.form) {
-            None => refuse(BAD_LINE, quiet),
-            Some((key, plain, data)) => request(key, plain && count == row.words.0, Some(data)),
-        },
-        Form::Meta => meta(line, words, row, scratch),
-        Form::MetaStore => meta_store(line, words, row, scratch),
-        Form::MetaDebug => match (next_key(line, &mut words), words.next()) {
-            (None, _) => refuse(BAD_LINE, false),
-            (Some(key), Some(b"b")) => match decoded(line, &key, scratch) {
-                Some(key) => request(key, true, None),
-                None => refuse(BAD_LINE, false),
-            },
-            (Some(key), _) => request(key, true, None),
-        },
+        Form::MetaDebug => request(words.key(1), true, None),
     }
 }
 
@@ -330,24 +281,12 @@ fn refuse(answer: &'static [u8], quiet: bool) -> Line {
     Line::Refused { answer: (!quiet).then_some(answer), data: None }
 }
 
-/// The next word as a key, if it may be one.
-fn next_key<'a>(line: &'a [u8], words: &mut Words<'a>) -> Option<Key> {
-    let word = words.next()?;
-    let to = line.len() - words.left();
-    (word.len() <= KEY_BYTES_MAX).then_some(Key::At(to - word.len(), to))
-}
-
-/// The first of many keys, if all may be keys.
-fn first_key<'a>(line: &'a [u8], mut words: Words<'a>) -> Option<Key> {
-    let first = next_key(line, &mut words)?;
-    words.all(|word| word.len() <= KEY_BYTES_MAX).then_some(first)
-}
-
-/// A key that stands in base64, and the bytes that it means.
-fn decoded(line: &[u8], key: &Key, scratch: &mut [u8; KEY_BYTES_MAX]) -> Option<Key> {
-    match *key {
-        Key::At(from, to) => decode_base64(&line[from..to], scratch).map(Key::Decoded),
-        _ => None,
+/// `delete <key>`, with the time that old clients send, with `noreply`.
+fn is_plain_delete(words: &Spread<'_>) -> bool {
+    match (words.get(2), words.get(3)) {
+        (None, _) | (Some(b"0" | b"noreply"), None) => true,
+        (Some(second), Some(third)) => second == b"0" && third == b"noreply",
+        _ => false,
     }
 }
 
@@ -361,17 +300,16 @@ fn plain_time(word: &[u8]) -> Option<bool> {
     signed(word).map(|_| word[0].is_ascii_digit())
 }
 
-/// `<key> <flags> <exptime> <bytes> [<cas unique>]`: the key, whether all is spelled plainly, and the bytes.
-fn store<'a>(line: &'a [u8], mut words: Words<'a>, form: Form) -> Option<(Key, bool, u64)> {
-    let key = next_key(line, &mut words)?;
-    let (flags, flags_plain) = plain_unsigned(words.next()?)?;
-    let time_plain = plain_time(words.next()?)?;
-    let (data, data_plain) = plain_unsigned(words.next()?)?;
-    let cas_plain = if form == Form::Cas { plain_unsigned(words.next()?)?.1 } else { true };
+/// `<key> <flags> <exptime> <bytes> [<cas unique>]`: whether all is spelled plainly, and the bytes.
+fn store(words: &Spread<'_>, form: Form) -> Option<(bool, u64)> {
+    let (flags, flags_plain) = plain_unsigned(words.get(2)?)?;
+    let time_plain = plain_time(words.get(3)?)?;
+    let (data, data_plain) = plain_unsigned(words.get(4)?)?;
+    let cas_plain = if form == Form::Cas { plain_unsigned(words.get(5)?)?.1 } else { true };
     if flags > u64::from(u32::MAX) || data > DATA_BYTES_MAX {
         return None;
     }
-    Some((key, flags_plain && time_plain && data_plain && cas_plain, data))
+    Some((flags_plain && time_plain && data_plain && cas_plain, data))
 }
 
 /// What flags there are that matter to us.
@@ -386,7 +324,7 @@ struct Flags {
     write: bool,
 }
 
-fn flags(words: Words<'_>) -> Flags {
+fn flags<'a>(words: impl Iterator<Item = &'a [u8]>) -> Flags {
     let mut flags = Flags::default();
     for word in words {
         flags.count += 1;
@@ -401,19 +339,15 @@ fn flags(words: Words<'_>) -> Flags {
     flags
 }
 
-fn meta<'a>(line: &'a [u8], mut words: Words<'a>, row: &'static Row, scratch: &mut [u8; KEY_BYTES_MAX]) -> Line {
-    let Some(mut key) = next_key(line, &mut words) else { return refuse(BAD_LINE, false) };
-    let flags = flags(words);
+fn meta(words: &Spread<'_>, row: &'static Row, scratch: &mut [u8; KEY_BYTES_MAX]) -> Line {
+    let flags = flags(words.from(2));
     let is_get = row.command.verb.0 == commands::MG;
     if flags.quiet > 1 {
         return refuse(if is_get { DUPLICATE } else { INVALID_OR_DUPLICATE }, false);
     }
-    if flags.base64 {
-        match decoded(line, &key, scratch) {
-            Some(decoded) => key = decoded,
-            None => return refuse(BAD_KEY, false),
-        }
-    }
+    let Some(key) = (if flags.base64 { words.key_in_base64(scratch) } else { Some(words.key(1)) }) else {
+        return refuse(BAD_KEY, false);
+    };
     let row = match row.command.verb.0 {
         commands::MG if flags.write => &commands::ROWS[usize::from(commands::MG_WRITE)],
         commands::MG if flags.own => &commands::ROWS[usize::from(commands::MG_OWN)],
@@ -422,11 +356,10 @@ fn meta<'a>(line: &'a [u8], mut words: Words<'a>, row: &'static Row, scratch: &m
     Line::Request { row, key, quiet: flags.quiet == 1, verbatim: true, data: None }
 }
 
-fn meta_store<'a>(line: &'a [u8], mut words: Words<'a>, row: &'static Row, scratch: &mut [u8; KEY_BYTES_MAX]) -> Line {
-    let key = next_key(line, &mut words);
-    let data = words.next().and_then(unsigned).filter(|&data| data <= DATA_BYTES_MAX);
-    let (Some(mut key), Some(data)) = (key, data) else { return refuse(BAD_LINE, false) };
-    let flags = flags(words);
+fn meta_store(words: &Spread<'_>, row: &'static Row, scratch: &mut [u8; KEY_BYTES_MAX]) -> Line {
+    let data = words.get(2).and_then(unsigned).filter(|&data| data <= DATA_BYTES_MAX);
+    let Some(data) = data else { return refuse(BAD_LINE, false) };
+    let flags = flags(words.from(3));
     if flags.count > STORE_FLAGS_MAX {
         return refuse(MANY_FLAGS, false);
     }
@@ -434,12 +367,9 @@ fn meta_store<'a>(line: &'a [u8], mut words: Words<'a>, row: &'static Row, scrat
     if flags.quiet > 1 {
         return refuse(DUPLICATE);
     }
-    if flags.base64 {
-        match decoded(line, &key, scratch) {
-            Some(decoded) => key = decoded,
-            None => return refuse(BAD_KEY),
-        }
-    }
+    let Some(key) = (if flags.base64 { words.key_in_base64(scratch) } else { Some(words.key(1)) }) else {
+        return refuse(BAD_KEY);
+    };
     Line::Request { row, key, quiet: flags.quiet == 1, verbatim: true, data: Some(data) }
 }
 

@@ -16,11 +16,6 @@ impl<'a> Words<'a> {
         Words { line }
     }
 
-    /// How many bytes of the line come behind the words already taken.
-    pub fn left(&self) -> usize {
-        self.line.len()
-    }
-
     /// The last word, or nothing if there is none left.
     pub fn last(&self) -> Option<&'a [u8]> {
         let end = self.line.iter().rposition(|&byte| byte != b' ')? + 1;
@@ -47,6 +42,24 @@ pub fn split_line(frame: &[u8]) -> Option<(usize, usize)> {
     let end = memchr::memchr(b'\n', frame)?;
     let text = if end > 0 && frame[end - 1] == b'\r' { end - 1 } else { end };
     Some((text, end + 1))
+}
+
+/// How many bytes there are before the first blank or control character.
+pub fn word_len(bytes: &[u8]) -> usize {
+    const LOW: u64 = u64::from_ne_bytes([0x21; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let mut len = 0;
+    let mut chunks = bytes.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
+        // A byte below 0x21 borrows; the lowest one found is always a true one.
+        let found = word.wrapping_sub(LOW) & !word & HIGH;
+        if found != 0 {
+            return len + (found.trailing_zeros() / 8) as usize;
+        }
+        len += 8;
+    }
+    len + chunks.remainder().iter().take_while(|&&byte| byte > b' ').count()
 }
 
 /// A number without sign. memcached takes a `+`; the C program takes digits only, so `rewrite` drops it.
@@ -138,6 +151,13 @@ mod tests {
         check("", &[]);
         check("   ", &[]);
         check("a\tb", &["a\tb"]);
+        for len in 0..40 {
+            for end in [" ", "\r\n", "\t", "\0", ""] {
+                let bytes =
+                    [b"\xff\x7f\x80~!".repeat(8)[..len].to_vec(), end.as_bytes().to_vec(), b" x\xff".to_vec()].concat();
+                assert_eq!(word_len(&bytes), len, "{}", bytes.escape_ascii());
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod merge;
 pub mod reply;
 pub mod rewrite;
 pub mod silence;
+mod spread;
 
 pub use decode::Decoder;
 pub use line::Words;

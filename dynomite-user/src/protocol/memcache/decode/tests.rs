@@ -122,6 +122,8 @@ fn other_classic_commands() {
     check("delete a|", &["delete a of 2: delete a|"]);
     check("delete a 0|", &["~delete a of 3: delete a 0|"]);
     check("delete a 0 noreply|", &["quiet ~delete a of 4: delete a 0 noreply|"]);
+    check("delete noreply|", &["delete noreply of 2: delete noreply|"]);
+    check("delete noreply noreply|", &["quiet ~delete noreply of 3: delete noreply noreply|"]);
     check("delete a 1|", &["CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]"]);
     check("delete a b noreply|get b|", &["get b of 2: get b|"]);
     check("delete a b c d|", &["ERROR"]);
