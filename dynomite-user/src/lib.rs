@@ -3,6 +3,7 @@
 pub mod config;
 pub mod control;
 pub mod coordinator;
+pub mod daemon;
 pub mod embedded;
 pub mod log;
 pub mod moment;
@@ -10,3 +11,6 @@ pub mod net;
 pub mod protocol;
 pub mod ring;
 pub mod stats;
+
+/// As `-V` and the stats document say it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -187,7 +187,8 @@ fn finish(line: &mut String) {
             line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
     }
     if line.len() >= LINE_BYTES_MAX {
-        line.truncate(line.floor_char_boundary(LINE_BYTES_MAX - 1));
+        let end = (0..LINE_BYTES_MAX).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
+        line.truncate(end);
     }
     line.push('\n');
 }

@@ -1,3 +1,225 @@
 //! Arguments to exit code.
 
-fn main() {}
+mod arguments;
+
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{fs, process};
+
+use anyhow::Context as _;
+use arguments::{Arguments, CONF_FILE, Command, Task, USAGE};
+use dynomite_user::config::{self, Invalid, Loaded, Problem, located, lookup};
+use dynomite_user::daemon::{self, RunOptions, members};
+use dynomite_user::log::Log;
+use dynomite_user::ring::describe::describe;
+use dynomite_user::ring::hash::HashKind;
+use dynomite_user::stats::render;
+use dynomite_user::{VERSION, always};
+use nix::sys::stat::Mode;
+
+fn main() -> ExitCode {
+    let arguments = match arguments::parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(refused) => {
+            eprintln!("{}", refused.message);
+            if refused.usage {
+                eprintln!("\n{USAGE}");
+            }
+            return ExitCode::FAILURE;
+        }
+    };
+    match &arguments.task {
+        Task::Print { help, describe_stats } => {
+            eprintln!("This is dynomite-{VERSION}\n");
+            if *help {
+                eprintln!("{USAGE}");
+            }
+            if *describe_stats {
+                eprintln!("{}", render::describe());
+            }
+            ExitCode::SUCCESS
+        }
+        Task::TestConf => test_conf(&arguments.conf_file()),
+        Task::Other(Command::Hash { keys }) => or_say(hash(&arguments, keys)),
+        Task::Other(Command::KernelCheck) => kernel_check(),
+        Task::Run => or_say(run(&arguments)),
+    }
+}
+
+impl Arguments {
+    fn conf_file(&self) -> PathBuf {
+        self.conf_file.clone().unwrap_or_else(|| CONF_FILE.into())
+    }
+
+    /// What the command line says over, or in place of, the file.
+    fn apply(&self, loaded: &mut Loaded) {
+        let config = &mut loaded.config;
+        if let Some(port) = self.stats_port {
+            config.stats_listen.port = port;
+        }
+        if let Some(host) = &self.stats_addr {
+            config.stats_listen.host.clone_from(host);
+        }
+        if let (Some(bytes), false) = (self.mbuf_size, loaded.given.contains_key("mbuf_size")) {
+            config.mbuf_size = bytes as usize;
+        }
+        if let (Some(count), false) = (self.max_msgs, loaded.given.contains_key("max_msgs")) {
+            config.max_msgs = count as usize;
+        }
+        config.workers = self.workers.unwrap_or(config.workers);
+        config.enable_gossip |= self.gossip;
+    }
+}
+
+fn or_say(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("dynomite: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Says everything that is wrong, then the verdict.
+fn test_conf(path: &Path) -> ExitCode {
+    let say = |problems: &[Problem], kind: &str| {
+        problems.iter().for_each(|problem| eprintln!("dynomite: {kind}{}", located(path, problem)));
+    };
+    let problems = match config::load(path) {
+        Ok(loaded) => {
+            say(&loaded.warnings, "warning: ");
+            say(&lookup::files(&loaded), "warning: ");
+            let mut problems = lookup::listeners(&loaded);
+            problems.extend(lookup::others(&loaded));
+            problems.extend(members::topology(&loaded.config).err().unwrap_or_default());
+            problems
+        }
+        Err(invalid) => invalid.problems,
+    };
+    say(&problems, "");
+    let verdict = if problems.is_empty() { "valid" } else { "invalid" };
+    eprintln!("dynomite: configuration file '{}' syntax is {verdict}", path.display());
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Where keys live. Without a configuration: the tokens that a default one would give them.
+fn hash(arguments: &Arguments, keys: &[OsString]) -> anyhow::Result<ExitCode> {
+    let path = arguments.conf_file();
+    let given = arguments.conf_file.is_some() || path.exists();
+    let topology = match given {
+        true => {
+            let config = config::load(&path).map_err(anyhow::Error::from)?.config;
+            let topology = members::topology(&config).map_err(|problems| Invalid { path, problems })?;
+            Some((topology, config.hash, config.hash_tag))
+        }
+        false => None,
+    };
+    let show = |key: &[u8]| match &topology {
+        Some((topology, hash, tag)) => describe(topology, *hash, *tag, [key]),
+        None => {
+            format!("{}  {} = {}\n", key.escape_ascii(), HashKind::default().name(), HashKind::default().token(key).0)
+        }
+    };
+    let mut out = io::stdout().lock();
+    for key in keys {
+        out.write_all(show(key.as_bytes()).as_bytes())?;
+    }
+    if keys.is_empty() {
+        for key in io::stdin().lock().split(b'\n') {
+            out.write_all(show(&key?).as_bytes())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn kernel_check() -> ExitCode {
+    eprintln!("dynomite: kernel-check: this build has no fast path");
+    ExitCode::FAILURE
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let log = Log::install(arguments.verbosity, arguments.output.as_deref()).with_context(|| {
+        let file = arguments.output.as_deref().unwrap_or(Path::new("stderr"));
+        format!("opening log file '{}' failed", file.display())
+    })?;
+    let path = arguments.conf_file();
+    let mut loaded = match config::load(&path) {
+        Ok(loaded) => loaded,
+        Err(invalid) => return Ok(cannot_start(arguments, &invalid)),
+    };
+    arguments.apply(&mut loaded);
+    let problems: Vec<Problem> = lookup::listeners(&loaded).into_iter().chain(lookup::files(&loaded)).collect();
+    if !problems.is_empty() {
+        return Ok(cannot_start(arguments, &Invalid { path, problems }));
+    }
+    if arguments.daemonize {
+        daemonize().context("cannot become a daemon")?;
+    }
+    let _pid_file = match &arguments.pid_file {
+        Some(path) => {
+            Some(PidFile::create(path).with_context(|| format!("opening pid file '{}' failed", path.display()))?)
+        }
+        None => None,
+    };
+    always!("dynomite-{VERSION} started on pid {}", process::id());
+    for warning in &loaded.warnings {
+        tracing::warn!("{}", located(&path, warning));
+    }
+    let options = RunOptions {
+        log,
+        embedded_datastore: arguments.embedded_datastore,
+        admin_operation: arguments.admin_operation,
+    };
+    let result = daemon::run(loaded.config, options);
+    if let Err(error) = &result {
+        tracing::error!("{error:#}");
+    }
+    // Said in the log: standard error may be that log, or the null device.
+    Ok(result.unwrap_or(ExitCode::FAILURE))
+}
+
+fn cannot_start(arguments: &Arguments, invalid: &Invalid) -> ExitCode {
+    for problem in &invalid.problems {
+        let text = located(&invalid.path, problem);
+        tracing::error!("conf: {text}");
+        if arguments.output.is_some() {
+            eprintln!("dynomite: {text}");
+        }
+    }
+    eprintln!("dynomite: configuration file '{}' syntax is invalid", invalid.path.display());
+    ExitCode::FAILURE
+}
+
+/// Into the background, without a terminal, in the same directory. Nothing else runs yet: no thread is lost.
+fn daemonize() -> io::Result<()> {
+    fork::daemon(true, false)?;
+    nix::sys::stat::umask(Mode::empty());
+    Ok(())
+}
+
+/// Our process id in a file, without a line end; gone when we are.
+struct PidFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl PidFile {
+    fn create(path: &Path) -> io::Result<PidFile> {
+        let text = process::id().to_string();
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path)?;
+        file.write_all(text.as_bytes())?;
+        // The working directory may change; the file stays where it is.
+        Ok(PidFile { path: fs::canonicalize(path)?, text })
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Somebody else's by now: not ours to remove.
+        if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::options::{self, KERNEL, Kind, Row, Unset};
 use super::parse::{self, Entry, Node, Scalar};
 use super::problem::Problem;
-use super::value::{HostPort, Reason};
+use super::value::{HostPort, Reason, Seed};
 use super::{Address, Config, Loaded};
 use crate::coordinator::ConsistencyLevel;
 use crate::protocol::Protocol;
@@ -74,7 +74,7 @@ impl Checker {
         if complete {
             self.missing(&pool.key);
         }
-        self.together(&config);
+        self.together(&mut config);
         config
     }
 
@@ -168,7 +168,7 @@ impl Checker {
     }
 
     /// What only shows when several keys are looked at.
-    fn together(&mut self, config: &Config) {
+    fn together(&mut self, config: &mut Config) {
         let line = |key: &str| self.lines.get(key).copied();
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
@@ -223,39 +223,51 @@ impl Checker {
     }
 }
 
-/// Seeds against this node and against each other.
-fn seeds(config: &Config, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
-    let mut owners: BTreeMap<(&str, &str, u32), String> = BTreeMap::new();
+/// Seeds against this node and against each other. A list that is the same file on every node is fine: what is said
+/// twice, this node among it, is taken once. What is said in two ways is refused.
+fn seeds(config: &mut Config, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
+    let mut owners: BTreeMap<(String, String, u32), String> = BTreeMap::new();
     for token in &config.tokens {
-        owners.insert((&config.datacenter, &config.rack, token.0), "this node".to_owned());
+        owners.insert((config.datacenter.clone(), config.rack.clone(), token.0), "this node".to_owned());
     }
-    let mut addresses = BTreeSet::new();
-    for seed in &config.seeds {
+    let mut kept: Vec<Seed> = Vec::new();
+    for seed in std::mem::take(&mut config.seeds) {
         let address = seed.address();
+        let said = |text: String| Problem::at(seed.line, format!("directive \"dyn_seeds\" {text}"));
         if collide(&address, &config.dyn_listen) {
-            let text = format!("directive \"dyn_seeds\" has this node itself: {address} is its dyn_listen");
-            problems.push(Problem::at(seed.line, text));
+            let same =
+                (&seed.datacenter, &seed.rack, &seed.tokens) == (&config.datacenter, &config.rack, &config.tokens);
+            match same {
+                true => warnings.push(said(format!("has this node itself, {address}: ignored"))),
+                false => problems.push(said(format!(
+                    "has this node itself, {address}, with another datacenter, rack or token than its own"
+                ))),
+            }
             continue;
         }
-        if !addresses.insert(address.clone()) {
-            problems.push(Problem::at(seed.line, format!("directive \"dyn_seeds\" has {address} twice")));
+        if let Some(other) = kept.iter().find(|other| other.address() == address) {
+            let same = Seed { line: seed.line, ..other.clone() } == seed;
+            match same {
+                true => warnings.push(said(format!("has {address} twice"))),
+                false => problems.push(said(format!("has {address} twice, in different words"))),
+            }
             continue;
         }
         for token in &seed.tokens {
-            let place = (seed.datacenter.as_str(), seed.rack.as_str(), token.0);
+            let place = (seed.datacenter.clone(), seed.rack.clone(), token.0);
             if let Some(owner) = owners.insert(place, address.to_string()) {
-                let text = format!(
-                    "directive \"dyn_seeds\": {address} has the token {} of {owner} in rack '{}' of datacenter '{}'",
+                problems.push(said(format!(
+                    "has the token {} of {owner} again for {address}, in rack '{}' of datacenter '{}'",
                     token.0, seed.rack, seed.datacenter
-                );
-                problems.push(Problem::at(seed.line, text));
+                )));
             }
         }
         if seed.tokens.len() > 1 {
-            let text = "directive \"dyn_seeds\": several tokens: C nodes cannot join this cluster".to_owned();
-            warnings.push(Problem::at(seed.line, text));
+            warnings.push(said("has several tokens for one node: C nodes cannot join this cluster".to_owned()));
         }
+        kept.push(seed);
     }
+    config.seeds = kept;
 }
 
 /// Would a socket bound to one be found at the other?

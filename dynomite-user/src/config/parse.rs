@@ -45,6 +45,12 @@ pub struct Parsed {
 pub fn parse(text: &str) -> Parsed {
     let mut reader = Reader::default();
     let mut parsed = Parsed { complete: true, ..Parsed::default() };
+    // To the parser a NUL is the end, and what stands behind it would be forgotten in silence.
+    if let Some(at) = text.find('\0') {
+        let line = text[..at].matches('\n').count() + 1;
+        parsed.problems.push(Problem::at(line, "this is not YAML: a NUL byte".to_owned()));
+        return Parsed { complete: false, ..parsed };
+    }
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => {
@@ -211,6 +217,7 @@ mod tests {
     fn one_document_and_a_mapping() {
         check("", "", &["must contain only 1 document; found 0 documents"]);
         check("a: 1\n---\nb: 2\n", "a@1=\"1\"", &["must contain only 1 document; found 2 documents"]);
+        check("a: 1\nb\0: 2\n", "", &["line 2: this is not YAML: a NUL byte"]);
         check("- a\n", "", &["must be a mapping: the pool's name, then its keys"]);
     }
 

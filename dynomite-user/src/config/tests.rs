@@ -208,14 +208,31 @@ fn seeds_are_the_other_nodes() {
         "rack: r\ndatacenter: d\ndyn_seeds:\n- 127.0.0.1:8101:r:d:9\n- 127.0.0.2:8101:r:d:7\n- 127.0.0.3:8101:r2:d:7\n\
          - 127.0.0.3:8101:r3:d:7\n- 127.0.0.4:8101:r2:d:7\n- 127.0.0.5:8101:r2\n- 127.0.0.6:8101:r:d:x",
         &[
-            "line 9: directive \"dyn_seeds\" has this node itself: 127.0.0.1:8101 is its dyn_listen",
-            "line 10: directive \"dyn_seeds\": 127.0.0.2:8101 has the token 7 of this node in rack 'r' of datacenter 'd'",
-            "line 12: directive \"dyn_seeds\" has 127.0.0.3:8101 twice",
-            "line 13: directive \"dyn_seeds\": 127.0.0.4:8101 has the token 7 of 127.0.0.3:8101 in rack 'r2' of datacenter 'd'",
+            "line 9: directive \"dyn_seeds\" has this node itself, 127.0.0.1:8101, with another datacenter, rack or token \
+             than its own",
+            "line 10: directive \"dyn_seeds\" has the token 7 of this node again for 127.0.0.2:8101, in rack 'r' of \
+             datacenter 'd'",
+            "line 12: directive \"dyn_seeds\" has 127.0.0.3:8101 twice, in different words",
+            "line 13: directive \"dyn_seeds\" has the token 7 of 127.0.0.3:8101 again for 127.0.0.4:8101, in rack 'r2' of \
+             datacenter 'd'",
             "line 14: directive \"dyn_seeds\" has an invalid format must match \"hostname:port:rack:dc:tokens [name]\"",
             "line 15: directive \"dyn_seeds\" has an invalid value: the token 'x' is not a number from 0 to 4294967295",
         ],
     );
+}
+
+#[test]
+fn the_same_list_of_seeds_may_be_on_every_node() {
+    let seeds =
+        "rack: r\ndatacenter: d\ndyn_seeds:\n- 127.0.0.1:8101:r:d:7\n- 127.0.0.2:8101:r:d:9\n- 127.0.0.2:8101:r:d:9";
+    warned(
+        seeds,
+        &[
+            "line 9: directive \"dyn_seeds\" has this node itself, 127.0.0.1:8101: ignored",
+            "line 11: directive \"dyn_seeds\" has 127.0.0.2:8101 twice",
+        ],
+    );
+    assert_eq!(config(seeds).seeds.len(), 1);
 }
 
 #[test]

@@ -77,9 +77,9 @@ impl Admin {
             }
             "/help" => HELP.to_owned(),
             "/cluster_describe" => describe(&self.control.cluster()),
-            "/loglevelup" => done(self.log.level_up()),
-            "/logleveldown" => done(self.log.level_down()),
-            "/historeset" => done(self.registry.reset_histograms()),
+            "/loglevelup" => done(|| self.log.level_up()),
+            "/logleveldown" => done(|| self.log.level_down()),
+            "/historeset" => done(|| self.registry.reset_histograms()),
             "/get_consistency" => format!(
                 "Read Consistency: {}\r\nWrite Consistency: {}\r\n",
                 self.control.read_consistency(),
@@ -101,20 +101,20 @@ impl Admin {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match parts.as_slice() {
             ["setloglevel", level] => match number(level) {
-                Some(level) => done(self.log.set_level(level)),
+                Some(level) => done(|| self.log.set_level(level)),
                 None => refused(level, &format!("a number from 0 to {LEVEL_MAX}")),
             },
             ["set_consistency", "read", level] => self.set_level(level, Control::set_read_consistency),
             ["set_consistency", "write", level] => self.set_level(level, Control::set_write_consistency),
             ["set_timeout_factor", factor] => match number(factor) {
-                Some(factor) => done(self.control.set_timeout_factor(factor)),
+                Some(factor) => done(|| self.control.set_timeout_factor(factor)),
                 None => refused(factor, &format!("a number from 1 to {TIMEOUT_FACTOR_MAX}")),
             },
             ["peer", verb, name @ ..] => match verb.parse::<PeerVerb>() {
                 // A unix path may be a peer's name, so slashes belong to it.
                 Ok(verb) if !name.is_empty() && name != [""] => {
                     let name = name.join("/");
-                    done(self.control.command_peers(verb, (name != "all").then_some(name)))
+                    done(|| self.control.command_peers(verb, (name != "all").then_some(name)))
                 }
                 _ => OK.to_owned(),
             },
@@ -127,7 +127,7 @@ impl Admin {
                     "normal" => NodeState::Normal,
                     _ => return OK.to_owned(),
                 };
-                done(self.control.set_state(state))
+                done(|| self.control.set_state(state))
             }
             ["read_repairs", switch, ..] if switch.starts_with("enable") => {
                 self.control.set_read_repairs(true);
@@ -143,7 +143,7 @@ impl Admin {
 
     fn set_level(&self, text: &str, set: fn(&Control, ConsistencyLevel)) -> String {
         match text.parse() {
-            Ok(level) => done(set(&self.control, level)),
+            Ok(level) => done(|| set(&self.control, level)),
             Err(_) => refused(text, "one of dc_one, dc_quorum, dc_safe_quorum, dc_each_safe_quorum"),
         }
     }
@@ -171,7 +171,8 @@ impl Admin {
     }
 }
 
-fn done<T>(_: T) -> String {
+fn done<T>(change: impl FnOnce() -> T) -> String {
+    change();
     OK.to_owned()
 }
 
