@@ -164,6 +164,15 @@ impl Control {
         }
     }
 
+    /// The cluster knows this node: it stops joining. Any other state is the operator's, and stays.
+    pub fn joined(&self) {
+        let (joining, normal) = (NodeState::Joining as u8, NodeState::Normal as u8);
+        if self.state.compare_exchange(joining, normal, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::info!("node state {} -> {}", NodeState::Joining, NodeState::Normal);
+            self.tell(&Change::State(NodeState::Normal));
+        }
+    }
+
     /// Every timeout is multiplied by this: 1 to 10.
     pub fn timeout_factor(&self) -> u8 {
         self.timeout_factor.load(Ordering::Relaxed)
@@ -316,6 +325,16 @@ mod tests {
         control.drain();
         assert_eq!(*heard.lock().unwrap(), [Change::State(NodeState::Normal), Change::Drain]);
         assert_eq!(control.state(), NodeState::Normal);
+    }
+
+    #[test]
+    fn only_joining_ends_by_itself() {
+        let control = control();
+        control.joined();
+        assert_eq!(control.state(), NodeState::Normal);
+        control.set_state(NodeState::Standby);
+        control.joined();
+        assert_eq!(control.state(), NodeState::Standby);
     }
 
     #[test]

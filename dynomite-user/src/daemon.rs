@@ -121,6 +121,15 @@ async fn control_thread(
             parts.registry.reset_histograms();
         }
     };
+    let (control, config) = (parts.control.clone(), parts.config.clone());
+    tokio::spawn(async move {
+        let known = control.cluster();
+        let better = members::with_addresses((*known).clone(), &config).await;
+        // Whoever has replaced the view meanwhile knows more.
+        if Arc::ptr_eq(&known, &control.cluster()) {
+            control.set_cluster(better);
+        }
+    });
     tokio::select! {
         () = admin::serve(stats_listener, admin) => unreachable!("it serves for as long as it is polled"),
         () = clockwork => unreachable!("it never ends"),

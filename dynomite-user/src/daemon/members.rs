@@ -1,9 +1,15 @@
 //! The configuration's nodes, as the ring and the stats port want them.
 //! Owns: what this node is called. A pure mapping, but for the environment variables that name it.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use crate::config::{Config, Problem};
 use crate::control::{ClusterView, NodeView};
 use crate::ring::topology::{Node, Topology};
+
+/// One name; a resolver that is away must not keep the others waiting for long.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The cluster as the file knows it.
 pub fn topology(config: &Config) -> Result<Topology, Vec<Problem>> {
@@ -47,17 +53,8 @@ fn public(config: &Config, what: &str) -> Option<String> {
 
 /// What `/cluster_describe` shows until gossip knows more. A seed's name is its host; whoever resolves it may do better.
 pub fn view(config: &Config) -> ClusterView {
-    let host = &config.dyn_listen.host;
-    let is_number = host.starts_with(|c: char| c.is_ascii_digit());
-    let name = public(config, "PUBLIC_IPV4");
-    let own = NodeView {
-        name: name.unwrap_or_else(|| if is_number { host.clone() } else { broadcast_name(config) }),
-        host: public(config, "PUBLIC_HOSTNAME").unwrap_or_else(|| host.clone()),
-        port: config.dyn_listen.port,
-        token: config.tokens.first().map_or(0, |token| token.0),
-    };
     let mut view = ClusterView::default();
-    view.add(&config.datacenter, &config.rack, own);
+    view.add(&config.datacenter, &config.rack, own_view(config));
     for seed in &config.seeds {
         let node = NodeView {
             name: seed.host.clone(),
@@ -68,6 +65,37 @@ pub fn view(config: &Config) -> ClusterView {
         view.add(&seed.datacenter, &seed.rack, node);
     }
     view
+}
+
+fn own_view(config: &Config) -> NodeView {
+    let host = &config.dyn_listen.host;
+    let is_number = host.starts_with(|c: char| c.is_ascii_digit());
+    let name = public(config, "PUBLIC_IPV4");
+    NodeView {
+        name: name.unwrap_or_else(|| if is_number { host.clone() } else { broadcast_name(config) }),
+        host: public(config, "PUBLIC_HOSTNAME").unwrap_or_else(|| host.clone()),
+        port: config.dyn_listen.port,
+        token: config.tokens.first().map_or(0, |token| token.0),
+    }
+}
+
+/// The view with every name that is a host's replaced by its IPv4 address: what operators' tools compare. A host that
+/// does not resolve in time keeps its name.
+pub async fn with_addresses(mut view: ClusterView, config: &Config) -> ClusterView {
+    let own = own_view(config);
+    let nodes =
+        view.datacenters.iter_mut().flat_map(|datacenter| &mut datacenter.racks).flat_map(|rack| &mut rack.nodes);
+    for node in nodes.filter(|node| **node != own && node.name.parse::<IpAddr>().is_err()) {
+        if let Some(address) = ip4(&node.name, node.port).await {
+            node.name = address.to_string();
+        }
+    }
+    view
+}
+
+async fn ip4(host: &str, port: u16) -> Option<IpAddr> {
+    let addresses = tokio::time::timeout(LOOKUP_PATIENCE, tokio::net::lookup_host((host, port))).await.ok()?.ok()?;
+    addresses.map(|address| address.ip()).find(IpAddr::is_ipv4)
 }
 
 #[cfg(test)]
@@ -94,5 +122,15 @@ mod tests {
         assert_eq!((view.datacenters.len(), view.datacenters[0].racks.len()), (2, 2));
         let own = &view.datacenters[0].racks[0].nodes[0];
         assert_eq!((own.name.as_str(), own.port, own.token), ("127.0.0.1", 8101, 9));
+    }
+
+    #[test]
+    fn names_become_addresses_where_they_can() {
+        let text = FILE.replace("- 127.0.0.2:", "- localhost:");
+        let config = check(&text).expect("valid").config;
+        let view = view(&config);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let node = &runtime.block_on(with_addresses(view, &config)).datacenters[0].racks[1].nodes[0];
+        assert_eq!((node.name.as_str(), node.host.as_str()), ("127.0.0.1", "localhost"));
     }
 }
