@@ -90,6 +90,17 @@ impl Client {
         }
     }
 
+    /// The next reply as it came.
+    #[track_caller]
+    pub fn frame(&mut self) -> Vec<u8> {
+        loop {
+            match Value::measure(self.left()) {
+                Some(len) => return self.take(len),
+                None => self.fill().expect("a reply"),
+            }
+        }
+    }
+
     /// The next line, without its end.
     #[track_caller]
     pub fn line(&mut self) -> String {

@@ -11,6 +11,7 @@ pub mod order;
 pub mod process;
 pub mod random;
 pub mod resp;
+pub mod samples;
 pub mod until;
 
 pub use address::Host;
