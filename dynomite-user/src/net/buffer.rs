@@ -1,0 +1,213 @@
+//! Bytes on their way in and out. Buffers are lent by a pool and go back when empty, so that an idle connection has none.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+/// Buffers of one worker that nobody needs just now. All their bytes are initialised.
+#[derive(Debug, Default)]
+pub struct Pool {
+    buffers: Vec<Vec<u8>>,
+}
+
+/// A lent buffer starts at this size.
+const LENT_BYTES: usize = 16 << 10;
+/// A buffer that grew beyond this is given back to the allocator instead.
+const KEPT_BYTES: usize = 256 << 10;
+const KEPT_BUFFERS: usize = 128;
+
+impl Pool {
+    fn lend(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_else(|| vec![0; LENT_BYTES])
+    }
+
+    fn take_back(&mut self, buffer: Vec<u8>) {
+        if (1..=KEPT_BYTES).contains(&buffer.len()) && self.buffers.len() < KEPT_BUFFERS {
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+/// What was read and not yet understood.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    /// Initialised space; what was read is `start..end`.
+    space: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Inbox {
+    pub fn bytes(&self) -> &[u8] {
+        &self.space[self.start..self.end]
+    }
+
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub fn with_space(bytes: usize) -> Inbox {
+        Inbox { space: vec![0; bytes], start: 0, end: 0 }
+    }
+
+    /// Makes room so that the inbox can hold `need` bytes in one piece, and some more to read.
+    pub fn make_room(&mut self, need: usize, pool: &mut Pool) {
+        if self.space.is_empty() {
+            self.space = pool.lend();
+        }
+        let free_behind = self.space.len() - self.end;
+        if free_behind >= LENT_BYTES / 4 && self.space.len() - self.start >= need {
+            return;
+        }
+        if self.start > 0 {
+            self.space.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let wanted = need.max(self.end + LENT_BYTES / 4);
+        if self.space.len() < wanted {
+            // What is announced may never come: space grows with what has come, at most fourfold ahead of it.
+            let step = (self.end * 4).max(LENT_BYTES);
+            self.space.resize(wanted.min(step).max(self.end + LENT_BYTES / 4), 0);
+        }
+    }
+
+    /// Reads once. Returns the bytes read and whether the room was filled (then there may be more).
+    pub fn read_from(&mut self, source: &mut impl Read) -> io::Result<(usize, bool)> {
+        let room = &mut self.space[self.end..];
+        let count = read_once(source, room)?;
+        let filled = count == room.len();
+        self.end += count;
+        Ok((count, filled))
+    }
+
+    pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
+        if self.space.is_empty() {
+            self.space = pool.lend();
+        }
+        if self.space.len() - self.end < bytes.len() {
+            self.space.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            let wanted = self.end + bytes.len();
+            if self.space.len() < wanted {
+                self.space.resize(wanted, 0);
+            }
+        }
+        self.space[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    pub fn advance(&mut self, count: usize) {
+        self.start += count;
+        debug_assert!(self.start <= self.end);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Gives the buffer back if nothing is in it.
+    pub fn settle(&mut self, pool: &mut Pool) {
+        if self.is_empty() && !self.space.is_empty() {
+            pool.take_back(std::mem::take(&mut self.space));
+        }
+    }
+
+    /// For inboxes that keep their space: gives back what a large frame made it grow to.
+    pub fn shrink(&mut self, bytes: usize) {
+        if self.is_empty() && self.space.len() > bytes {
+            self.space = vec![0; bytes];
+        }
+    }
+
+    pub fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+}
+
+/// One read, retried when interrupted. `WouldBlock` stays an error.
+pub fn read_once(source: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(room) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    space: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Outbox {
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
+        if self.space.len() - self.end < bytes.len() {
+            self.grow(bytes.len(), pool);
+        }
+        self.space[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize, pool: &mut Pool) {
+        if self.space.is_empty() {
+            self.space = pool.lend();
+        } else if self.start > 0 {
+            self.space.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let wanted = self.end + more;
+        if self.space.len() < wanted {
+            self.space.resize(wanted.max(self.space.len() * 2), 0);
+        }
+    }
+
+    /// Writes what can be written now. `Ok(true)`: all of it.
+    pub fn flush(&mut self, sink: &mut impl Write, pool: &mut Pool) -> io::Result<bool> {
+        while self.start < self.end {
+            match sink.write(&self.space[self.start..self.end]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.start += count;
+                    // A short write means a full socket: asking again would only say so.
+                    if self.start < self.end {
+                        return Ok(false);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        self.clear(pool);
+        Ok(true)
+    }
+
+    pub fn clear(&mut self, pool: &mut Pool) {
+        (self.start, self.end) = (0, 0);
+        pool.take_back(std::mem::take(&mut self.space));
+    }
+}
+
+/// Writes `bytes` at once as far as the socket takes them; how many it took. Errors are left to the next flush.
+pub fn write_now(sink: &mut impl Write, bytes: &[u8]) -> usize {
+    loop {
+        match sink.write(bytes) {
+            Ok(count) => return count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return 0,
+        }
+    }
+}
