@@ -1,4 +1,14 @@
-//! The shell around sockets: loops, few decisions.
+//! The shell around sockets: loops, few decisions. A worker is one thread: an epoll loop around its own connections
+//! and its own coordinator.
 
 pub mod admin;
-pub mod endpoints;
+pub mod buffer;
+pub mod client;
+pub mod datastore;
+mod endpoints;
+pub mod link;
+pub mod listener;
+pub mod peer_in;
+pub mod perform;
+pub mod stream;
+pub mod worker;

@@ -1,0 +1,87 @@
+//! One client's connection: bytes in, replies out, and whether it may be read.
+//! A peer's connection that asks us is a client too; its replies carry headers (`Role::Peer`).
+
+use mio::{Interest, Registry, Token};
+
+use super::buffer::{Inbox, Outbox, Pool, write_now};
+use super::stream::Stream;
+use crate::protocol::request::Decoder;
+
+pub struct Client {
+    pub stream: Stream,
+    pub token: Token,
+    pub inbox: Inbox,
+    pub outbox: Outbox,
+    pub decoder: Decoder,
+    /// How many bytes the request at the head of the inbox needs before it can be whole.
+    pub need: usize,
+    /// The socket may hold bytes that were not read: no event will come for them.
+    pub readable: bool,
+    /// The other end has said all it will say, or is gone: read on to find out which.
+    pub read_closed: bool,
+    /// The coordinator wants earlier requests answered before it hears the next.
+    pub held: bool,
+    /// Not read because too much is outstanding or queued.
+    pub paused: bool,
+    /// Queued for the flush at the end of this wake-up.
+    pub dirty: bool,
+    /// Queued to be looked at again though no event comes.
+    pub queued: bool,
+    /// Close when the outbox is empty.
+    pub closing: bool,
+    /// No more requests are taken from it.
+    pub deaf: bool,
+    waits_to_write: bool,
+    /// Its own datastore connection, by index.
+    pub private: Option<usize>,
+    pub role: super::peer_in::Role,
+}
+
+const WRITE_NOW_BYTES: usize = 8 << 10;
+
+impl Client {
+    pub fn new(stream: Stream, token: Token, decoder: Decoder, role: super::peer_in::Role) -> Client {
+        Client {
+            stream,
+            token,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            decoder,
+            need: 0,
+            readable: false,
+            read_closed: false,
+            held: false,
+            paused: false,
+            dirty: false,
+            queued: false,
+            closing: false,
+            deaf: false,
+            waits_to_write: false,
+            private: None,
+            role,
+        }
+    }
+
+    /// Queues bytes. Large ones go out at once when nothing is queued before them, which saves a copy.
+    pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
+        let mut bytes = bytes;
+        if bytes.len() >= WRITE_NOW_BYTES && self.outbox.is_empty() && !self.waits_to_write {
+            bytes = &bytes[write_now(&mut self.stream, bytes)..];
+            if bytes.is_empty() {
+                return;
+            }
+        }
+        self.outbox.push(bytes, pool);
+    }
+
+    /// `Ok(true)`: everything is out.
+    pub fn flush(&mut self, registry: &Registry, pool: &mut Pool) -> std::io::Result<bool> {
+        let all = self.outbox.flush(&mut self.stream, pool)?;
+        if all == self.waits_to_write {
+            let interest = if all { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+            registry.reregister(&mut self.stream, self.token, interest)?;
+            self.waits_to_write = !all;
+        }
+        Ok(all)
+    }
+}

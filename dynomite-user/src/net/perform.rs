@@ -1,0 +1,274 @@
+//! The coordinator's effects, for real: bytes into the buffers of connections, flushed once at the end of a wake-up.
+//! Owns: every connection of one worker. Decides nothing about requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Registry, Token};
+use slab::Slab;
+
+use super::buffer::Pool;
+use super::client::Client;
+use super::datastore::Datastore;
+use super::link::{self, Link};
+use crate::coordinator::{Ask, ClientId, Effects, Leg, Outgoing, SendError};
+use crate::moment::Moment;
+use crate::protocol::Protocol;
+use crate::protocol::reply::{Expect, ReplyScanner};
+use crate::ring::PeerId;
+use crate::stats::{Stat, Stats};
+
+/// What a mio token stands for: a kind and an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Waker,
+    Listener(usize),
+    PeerListener(usize),
+    Client(usize),
+    Datastore(usize),
+    Peer(usize),
+    Kernel(usize),
+}
+
+const KIND_SHIFT: u32 = 56;
+
+impl Source {
+    pub fn token(self) -> Token {
+        let (kind, index) = match self {
+            Source::Waker => (0, 0),
+            Source::Listener(index) => (1, index),
+            Source::PeerListener(index) => (2, index),
+            Source::Client(index) => (3, index),
+            Source::Datastore(index) => (4, index),
+            Source::Peer(index) => (5, index),
+            Source::Kernel(index) => (6, index),
+        };
+        Token((kind << KIND_SHIFT) | index)
+    }
+
+    pub fn of(token: Token) -> Source {
+        let index = token.0 & ((1 << KIND_SHIFT) - 1);
+        match token.0 >> KIND_SHIFT {
+            0 => Source::Waker,
+            1 => Source::Listener(index),
+            2 => Source::PeerListener(index),
+            3 => Source::Client(index),
+            4 => Source::Datastore(index),
+            5 => Source::Peer(index),
+            _ => Source::Kernel(index),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub protocol: Protocol,
+    pub datastore: link::Settings,
+    /// Shared connections to the datastore.
+    pub datastore_connections: usize,
+    /// What every new connection to the datastore begins with (AUTH); each frame is answered once.
+    pub greeting: Vec<Vec<u8>>,
+    /// Connections of single clients for commands with state, at one time.
+    pub private_max: usize,
+    /// Bytes queued to one client; a client beyond it is dropped.
+    pub client_output_max: usize,
+    pub reply_bytes_max: usize,
+}
+
+pub struct Io {
+    pub settings: Settings,
+    pub registry: Registry,
+    pub stats: Arc<Stats>,
+    pub pool: Pool,
+    pub now: Moment,
+    pub clients: Slab<Client>,
+    /// Shared connections first, `settings.datastore_connections` of them; then clients' own.
+    pub datastores: Slab<Datastore>,
+    pub dirty_clients: Vec<usize>,
+    pub dirty_datastores: Vec<usize>,
+    /// Clients to be looked at again though no event will come for them.
+    pub queued_clients: Vec<usize>,
+    /// Clients to be dropped: they do not read what they asked for.
+    pub overflowed: Vec<usize>,
+    privates: usize,
+}
+
+impl Io {
+    pub fn new(settings: Settings, registry: Registry, stats: Arc<Stats>) -> Io {
+        let mut io = Io {
+            settings,
+            registry,
+            stats,
+            pool: Pool::default(),
+            now: Moment(0),
+            clients: Slab::new(),
+            datastores: Slab::new(),
+            dirty_clients: Vec::new(),
+            dirty_datastores: Vec::new(),
+            queued_clients: Vec::new(),
+            overflowed: Vec::new(),
+            privates: 0,
+        };
+        for _ in 0..io.settings.datastore_connections.max(1) {
+            io.add_datastore(None);
+        }
+        io
+    }
+
+    fn add_datastore(&mut self, owner: Option<ClientId>) -> usize {
+        let entry = self.datastores.vacant_entry();
+        let index = entry.key();
+        let link = Link::new(self.settings.datastore.clone(), Source::Datastore(index).token());
+        entry.insert(Datastore::new(link, self.scanner(), owner));
+        index
+    }
+
+    pub fn scanner(&self) -> ReplyScanner {
+        ReplyScanner::new(self.settings.protocol, self.settings.reply_bytes_max)
+    }
+
+    pub fn shared_datastores(&self) -> usize {
+        self.settings.datastore_connections.max(1)
+    }
+
+    /// Dials the shared connections whose time has come.
+    pub fn dial_datastores(&mut self) {
+        for index in 0..self.shared_datastores() {
+            let datastore = &mut self.datastores[index];
+            datastore.ready(&self.registry, &self.settings.greeting, self.now, &mut self.pool);
+        }
+    }
+
+    pub fn queue_client(&mut self, index: usize) {
+        if let Some(client) = self.clients.get_mut(index)
+            && !client.queued
+        {
+            client.queued = true;
+            self.queued_clients.push(index);
+        }
+    }
+
+    pub fn mark_client(&mut self, index: usize) {
+        if let Some(client) = self.clients.get_mut(index)
+            && !client.dirty
+        {
+            client.dirty = true;
+            self.dirty_clients.push(index);
+        }
+    }
+
+    fn ask_datastore(&mut self, index: usize, outgoing: Outgoing<'_>) -> Result<(), SendError> {
+        let datastore = &mut self.datastores[index];
+        if !datastore.ready(&self.registry, &self.settings.greeting, self.now, &mut self.pool) {
+            self.stats.bump(Stat::datastore_shed);
+            return Err(SendError::Down);
+        }
+        datastore.send(outgoing, self.now, &mut self.pool, &self.stats)?;
+        if !datastore.dirty {
+            datastore.dirty = true;
+            self.dirty_datastores.push(index);
+        }
+        Ok(())
+    }
+
+    /// Closes a client's own datastore connection, if it has one.
+    pub fn drop_private(&mut self, client: usize) {
+        let Some(index) = self.clients.get_mut(client).and_then(|client| client.private.take()) else { return };
+        let mut datastore = self.datastores.remove(index);
+        datastore.link.lose(&self.registry, self.now);
+        datastore.forget(self.scanner(), &self.stats);
+        self.privates -= 1;
+        self.stats.sub(Stat::datastore_own_connections, 1);
+    }
+}
+
+impl Effects for Io {
+    fn to_datastore(&mut self, lane: u32, outgoing: Outgoing<'_>) -> Result<(), SendError> {
+        let index = match self.settings.datastore_connections {
+            0 | 1 => 0,
+            connections => lane as usize % connections,
+        };
+        self.ask_datastore(index, outgoing)
+    }
+
+    fn to_peer(&mut self, _peer: PeerId, _ask: Ask, _lane: u32, _outgoing: Outgoing<'_>) -> Result<(), SendError> {
+        Err(SendError::Down)
+    }
+
+    fn to_private(&mut self, client: ClientId, leg: Option<Leg>, frame: &[u8]) -> Result<(), SendError> {
+        let number = client.0 as usize;
+        let index = match self.clients.get(number).ok_or(SendError::Down)?.private {
+            Some(index) => index,
+            None if self.privates >= self.settings.private_max => return Err(SendError::Full),
+            None => {
+                let index = self.add_datastore(Some(client));
+                self.clients[number].private = Some(index);
+                self.privates += 1;
+                self.stats.bump(Stat::datastore_own_connections);
+                index
+            }
+        };
+        match leg {
+            Some(leg) => self.ask_datastore(index, Outgoing { leg, frame, expect: Expect::Resp, is_write: true }),
+            None => {
+                let datastore = &mut self.datastores[index];
+                if !datastore.ready(&self.registry, &self.settings.greeting, self.now, &mut self.pool) {
+                    return Err(SendError::Down);
+                }
+                datastore.link.push(frame, &mut self.pool);
+                if !datastore.dirty {
+                    datastore.dirty = true;
+                    self.dirty_datastores.push(index);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn to_client(&mut self, client: ClientId, reply: &[u8]) {
+        let number = client.0 as usize;
+        let Some(connection) = self.clients.get_mut(number) else { return };
+        // What is queued may exceed the limit only by a single reply: otherwise a reply of the limit's size
+        // could never be delivered.
+        let is_full = connection.outbox.len() > self.settings.client_output_max;
+        if is_full {
+            if !connection.deaf {
+                connection.deaf = true;
+                self.overflowed.push(number);
+            }
+            return;
+        }
+        connection.push(reply, &mut self.pool);
+        self.stats.bump(Stat::client_replies);
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty_clients.push(number);
+        }
+    }
+
+    fn close(&mut self, client: ClientId) {
+        let number = client.0 as usize;
+        if let Some(connection) = self.clients.get_mut(number) {
+            connection.closing = true;
+            connection.deaf = true;
+        }
+        self.mark_client(number);
+    }
+
+    fn resume(&mut self, client: ClientId) {
+        let number = client.0 as usize;
+        if let Some(connection) = self.clients.get_mut(number) {
+            connection.held = false;
+        }
+        self.queue_client(number);
+    }
+
+    fn is_up(&self, _peer: PeerId) -> bool {
+        false
+    }
+}
+
+/// How long a connection with requests may be silent before it is taken for dead.
+pub fn patience(timeout: Duration) -> Duration {
+    timeout * 4 + Duration::from_secs(1)
+}

@@ -1,0 +1,665 @@
+//! One worker: read what is there, decide every complete request in it, append to the outgoing buffers, flush each once.
+//! Owns: the loop and the order of things within a wake-up. The connections are `perform::Io`'s.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Waker};
+
+use super::buffer::{Inbox, read_once};
+use super::client::Client;
+use super::datastore::{Datastore, Sent};
+use super::link::Progress;
+use super::listener::Listener;
+use super::peer_in::Role;
+use super::perform::{Io, Source, patience};
+use super::stream::Stream;
+use crate::coordinator::{ClientId, Coordinator, Taken};
+use crate::moment::{Clock, Moment};
+use crate::protocol::Protocol;
+use crate::protocol::reply::{Reply, Scanned};
+use crate::protocol::request::{Decoded, Decoder, Limits};
+use crate::stats::{Stat, Stats};
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub protocol: Protocol,
+    pub io: super::perform::Settings,
+    pub coordinator: crate::coordinator::Settings,
+    pub limits: Limits,
+    /// Clients of this worker; 0: no limit.
+    pub clients_max: usize,
+    /// Requests of one client that may be outstanding; it is not read meanwhile.
+    pub client_outstanding_max: usize,
+    /// Dial the datastore at the start, not at the first request.
+    pub preconnect: bool,
+    pub timeout: Duration,
+}
+
+/// What the control thread tells a worker.
+#[derive(Debug)]
+pub enum Order {
+    /// Take no more clients, finish what is asked, then stop; at the latest after this long.
+    Drain(Duration),
+}
+
+/// The control thread's end of a worker.
+pub struct Handle {
+    orders: Sender<Order>,
+    waker: Arc<Waker>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Handle {
+    pub fn order(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
+
+    pub fn join(self) -> std::thread::Result<()> {
+        self.thread.join()
+    }
+}
+
+/// Starts worker `number` on a thread of its own.
+pub fn spawn(
+    number: usize,
+    settings: Settings,
+    listeners: Vec<Listener>,
+    clock: Clock,
+    stats: Arc<Stats>,
+) -> io::Result<Handle> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), Source::Waker.token())?);
+    let (orders, receiver) = std::sync::mpsc::channel();
+    let mut worker = Worker::new(settings, poll, listeners, receiver, clock, stats)?;
+    let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
+    Ok(Handle { orders, waker, thread })
+}
+
+pub struct Worker {
+    settings: Settings,
+    poll: Poll,
+    listeners: Vec<Listener>,
+    orders: Receiver<Order>,
+    clock: Clock,
+    stats: Arc<Stats>,
+    coordinator: Coordinator,
+    io: Io,
+    /// What a client says is read here first; only what is incomplete gets a buffer of the client's own.
+    scratch: Vec<u8>,
+    /// A listener could not accept for want of descriptors: tried again then.
+    accept_at: Option<Moment>,
+    drain_until: Option<Moment>,
+}
+
+const EVENTS: usize = 1024;
+const SCRATCH_BYTES: usize = 128 << 10;
+/// One client's share of a wake-up.
+const READS_PER_WAKEUP: usize = 4;
+/// With this much queued to it, a client is not read.
+const OUTPUT_HIGH_WATER: usize = 1 << 20;
+/// How often links and stuck connections are looked after.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+
+impl Worker {
+    fn new(
+        settings: Settings,
+        poll: Poll,
+        mut listeners: Vec<Listener>,
+        orders: Receiver<Order>,
+        clock: Clock,
+        stats: Arc<Stats>,
+    ) -> io::Result<Worker> {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            listener.register(poll.registry(), Source::Listener(index).token())?;
+        }
+        let io = Io::new(settings.io.clone(), poll.registry().try_clone()?, stats.clone());
+        let coordinator = Coordinator::new(settings.coordinator.clone(), stats.clone());
+        Ok(Worker {
+            settings,
+            poll,
+            listeners,
+            orders,
+            clock,
+            stats,
+            coordinator,
+            io,
+            scratch: vec![0; SCRATCH_BYTES],
+            accept_at: None,
+            drain_until: None,
+        })
+    }
+
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut housekeeping_at = Moment(0);
+        loop {
+            let now = self.clock.now();
+            self.io.now = now;
+            if housekeeping_at <= now {
+                self.housekeeping();
+                housekeeping_at = now + HOUSEKEEPING;
+                self.flush();
+            }
+            if self.is_drained(now) {
+                return;
+            }
+            let timeout = match self.io.queued_clients.is_empty() {
+                true => Some(self.sleep(now, housekeeping_at)),
+                false => Some(Duration::ZERO),
+            };
+            if let Err(error) = self.poll.poll(&mut events, timeout) {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    tracing::error!(%error, "poll failed");
+                    return;
+                }
+                continue;
+            }
+            self.io.now = self.clock.now();
+            for event in &events {
+                self.on_event(event);
+            }
+            self.look_again();
+            if self.coordinator.wakes_at().is_some_and(|deadline| deadline <= self.io.now) {
+                self.coordinator.on_wake(self.io.now, &mut self.io);
+            }
+            self.flush();
+        }
+    }
+
+    /// Until something is due. An idle worker sleeps long.
+    fn sleep(&self, now: Moment, housekeeping_at: Moment) -> Duration {
+        const IDLE: Duration = Duration::from_secs(1);
+        let mut until = now + IDLE;
+        if let Some(deadline) = self.coordinator.wakes_at() {
+            until = until.min(deadline);
+        }
+        if self.needs_housekeeping() {
+            until = until.min(housekeeping_at);
+        }
+        // epoll counts milliseconds: rounded up, so that what is due is due when we wake.
+        until.since(now) + Duration::from_micros(999)
+    }
+
+    fn needs_housekeeping(&self) -> bool {
+        self.drain_until.is_some()
+            || self.accept_at.is_some()
+            || self.io.datastores.iter().any(|(_, datastore)| {
+                datastore.link.wakes_at().is_some() || !datastore.sent.is_empty()
+            })
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        match Source::of(event.token()) {
+            Source::Waker => self.take_orders(),
+            Source::Listener(index) => self.accept(index),
+            Source::Client(index) => {
+                let Some(client) = self.io.clients.get_mut(index) else { return };
+                if event.is_read_closed() || event.is_error() {
+                    client.read_closed = true;
+                }
+                if event.is_readable() || client.read_closed {
+                    client.readable = true;
+                    self.serve(index);
+                }
+                if event.is_writable() {
+                    self.io.mark_client(index);
+                }
+            }
+            Source::Datastore(index) => self.on_datastore(index, event),
+            Source::PeerListener(_) | Source::Peer(_) | Source::Kernel(_) => {}
+        }
+    }
+
+    fn take_orders(&mut self) {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Drain(patience)) => {
+                    self.listeners.clear();
+                    self.drain_until = Some(self.io.now + patience);
+                    for (_, client) in &mut self.io.clients {
+                        client.deaf = true;
+                    }
+                }
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.drain_until.get_or_insert(self.io.now);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn is_drained(&self, now: Moment) -> bool {
+        let Some(until) = self.drain_until else { return false };
+        let is_quiet =
+            self.coordinator.in_flight() == 0 && self.io.clients.iter().all(|(_, client)| client.outbox.is_empty());
+        is_quiet || until <= now
+    }
+
+    // Clients ----------------------------------------------------------------------------------------------------
+
+    fn accept(&mut self, index: usize) {
+        loop {
+            let Some(listener) = self.listeners.get(index) else { return };
+            match listener.accept() {
+                Ok(Some(stream)) => self.welcome(stream),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept");
+                    self.accept_at = Some(self.io.now + HOUSEKEEPING);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, mut stream: Stream) {
+        let limit = self.settings.clients_max;
+        if limit != 0 && self.io.clients.len() >= limit {
+            self.stats.bump(Stat::client_connections_refused);
+            let refusal: &[u8] = match self.settings.protocol {
+                Protocol::Resp => b"-ERR max number of clients reached\r\n",
+                Protocol::Memcache => b"SERVER_ERROR max number of clients reached\r\n",
+            };
+            super::buffer::write_now(&mut stream, refusal);
+            return;
+        }
+        let entry = self.io.clients.vacant_entry();
+        let index = entry.key();
+        let token = Source::Client(index).token();
+        let registered =
+            stream.tune(None).and_then(|()| self.io.registry.register(&mut stream, token, Interest::READABLE));
+        if let Err(error) = registered {
+            tracing::debug!(%error, "a client left before it was served");
+            return;
+        }
+        let decoder = Decoder::new(self.settings.protocol);
+        entry.insert(Client::new(stream, token, decoder, Role::Client));
+        self.coordinator.connect(ClientId(index as u32));
+        self.stats.bump(Stat::client_accepted);
+        self.stats.bump(Stat::client_connections);
+    }
+
+    /// Reads a client and handles every complete request, within its share of a wake-up.
+    fn serve(&mut self, index: usize) {
+        let Some(client) = self.io.clients.get_mut(index) else { return };
+        // What was left over comes first: it may have been held.
+        if !client.inbox.is_empty() && !client.held {
+            self.handle_inbox(index);
+        }
+        for _ in 0..READS_PER_WAKEUP {
+            let may_read = self.may_read(index);
+            let Some(client) = self.io.clients.get_mut(index) else { return };
+            if !client.readable || !may_read {
+                return;
+            }
+            let read = match client.inbox.is_empty() {
+                true => read_once(&mut client.stream, &mut self.scratch).map(|count| (count, count == SCRATCH_BYTES)),
+                false => {
+                    client.inbox.make_room(client.need, &mut self.io.pool);
+                    client.inbox.read_from(&mut client.stream)
+                }
+            };
+            match read {
+                Ok((0, _)) => {
+                    client.readable = false;
+                    client.deaf = true;
+                    self.coordinator.finish(ClientId(index as u32), &mut self.io);
+                    return;
+                }
+                Ok((count, filled)) => {
+                    // A short read means an empty socket, unless its end is near: then read on to see it.
+                    client.readable = filled || client.read_closed;
+                    self.stats.add(Stat::client_bytes_in, count as u64);
+                    if client.inbox.is_empty() {
+                        self.handle_scratch(index, count);
+                    } else {
+                        self.handle_inbox(index);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    client.readable = false;
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "client lost");
+                    self.drop_client(index, Stat::client_err);
+                    return;
+                }
+            }
+        }
+        self.io.queue_client(index);
+    }
+
+    /// May this client be read? Otherwise it is paused, to be looked at again when its outbox or its requests shrink.
+    fn may_read(&mut self, index: usize) -> bool {
+        let Some(client) = self.io.clients.get_mut(index) else { return false };
+        if client.deaf || client.held {
+            return false;
+        }
+        client.paused = client.outbox.len() > OUTPUT_HIGH_WATER
+            || self.coordinator.outstanding(ClientId(index as u32)) >= self.settings.client_outstanding_max;
+        !client.paused
+    }
+
+    fn handle_scratch(&mut self, index: usize, count: usize) {
+        let scratch = std::mem::take(&mut self.scratch);
+        let done = self.handle(index, &scratch[..count]);
+        if let Some(client) = self.io.clients.get_mut(index)
+            && done < count
+        {
+            client.inbox.push(&scratch[done..count], &mut self.io.pool);
+        }
+        self.scratch = scratch;
+    }
+
+    fn handle_inbox(&mut self, index: usize) {
+        let Some(client) = self.io.clients.get_mut(index) else { return };
+        let mut inbox = std::mem::take(&mut client.inbox);
+        if inbox.len() >= client.need {
+            let done = self.handle(index, inbox.bytes());
+            inbox.advance(done);
+        }
+        inbox.settle(&mut self.io.pool);
+        if let Some(client) = self.io.clients.get_mut(index) {
+            client.inbox = inbox;
+        }
+    }
+
+    /// Handles every complete request in `bytes`; returns how many bytes that were.
+    fn handle(&mut self, index: usize, bytes: &[u8]) -> usize {
+        let Some(client) = self.io.clients.get_mut(index) else { return 0 };
+        let id = ClientId(index as u32);
+        let mut decoder = std::mem::replace(&mut client.decoder, Decoder::new(self.settings.protocol));
+        let mut done = 0;
+        let mut need = 0;
+        while done < bytes.len() {
+            match decoder.decode(&bytes[done..], &self.settings.limits) {
+                Decoded::Request { consumed, request } => {
+                    self.stats.bump(Stat::client_requests);
+                    match self.coordinator.on_request(id, &request, self.io.now, &mut self.io) {
+                        Taken::Yes => done += consumed,
+                        Taken::Hold => {
+                            done += consumed;
+                            self.hold(index);
+                            break;
+                        }
+                        Taken::NotYet => {
+                            decoder.again();
+                            self.hold(index);
+                            break;
+                        }
+                    }
+                }
+                Decoded::Refused { consumed, error } => {
+                    self.stats.bump(Stat::client_refused_commands);
+                    self.coordinator.on_refused(id, &error, &mut self.io);
+                    done += consumed;
+                }
+                Decoded::Skip { consumed } => done += consumed,
+                Decoded::Incomplete { need: bytes_needed } => {
+                    need = bytes_needed;
+                    break;
+                }
+                Decoded::Broken { error } => {
+                    self.stats.bump(Stat::client_protocol_errors);
+                    self.coordinator.on_refused(id, &error, &mut self.io);
+                    self.coordinator.finish(id, &mut self.io);
+                    done = bytes.len();
+                }
+            }
+            // Closed by QUIT, or dropped for its overflow: what follows is not heard.
+            if self.io.clients.get(index).is_none_or(|client| client.deaf) {
+                done = bytes.len();
+            }
+        }
+        if let Some(client) = self.io.clients.get_mut(index) {
+            client.decoder = decoder;
+            client.need = need;
+        }
+        done
+    }
+
+    fn hold(&mut self, index: usize) {
+        if let Some(client) = self.io.clients.get_mut(index) {
+            client.held = true;
+        }
+    }
+
+    /// Clients that were held, paused, or had more to read than their share.
+    fn look_again(&mut self) {
+        let queued = std::mem::take(&mut self.io.queued_clients);
+        for &index in &queued {
+            if let Some(client) = self.io.clients.get_mut(index) {
+                client.queued = false;
+                self.serve(index);
+            }
+        }
+        // New entries may have come meanwhile: they wait for the next round.
+        let mut queued = queued;
+        queued.clear();
+        queued.append(&mut self.io.queued_clients);
+        self.io.queued_clients = queued;
+    }
+
+    fn drop_client(&mut self, index: usize, why: Stat) {
+        self.io.drop_private(index);
+        let Some(mut client) = self.io.clients.try_remove(index) else { return };
+        let _ = self.io.registry.deregister(&mut client.stream);
+        client.outbox.clear(&mut self.io.pool);
+        client.inbox.clear();
+        client.inbox.settle(&mut self.io.pool);
+        self.coordinator.disconnect(ClientId(index as u32));
+        self.stats.bump(why);
+        self.stats.sub(Stat::client_connections, 1);
+    }
+
+    // The datastore ----------------------------------------------------------------------------------------------
+
+    fn on_datastore(&mut self, index: usize, event: &Event) {
+        let Some(datastore) = self.io.datastores.get_mut(index) else { return };
+        match datastore.link.on_event(&self.io.registry, self.io.now) {
+            Progress::Lost => return self.lose_datastore(index, Stat::server_err),
+            Progress::Connected => {
+                self.stats.bump(Stat::datastore_connects);
+                self.stats.bump(Stat::datastore_connections);
+                self.mark_datastore(index);
+            }
+            Progress::Same => {}
+        }
+        if event.is_writable() {
+            self.mark_datastore(index);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.read_datastore(index, event.is_read_closed() || event.is_error());
+        }
+    }
+
+    fn mark_datastore(&mut self, index: usize) {
+        let datastore = &mut self.io.datastores[index];
+        if !datastore.dirty {
+            datastore.dirty = true;
+            self.io.dirty_datastores.push(index);
+        }
+    }
+
+    fn read_datastore(&mut self, index: usize, closed: bool) {
+        loop {
+            let Some(datastore) = self.io.datastores.get_mut(index) else { return };
+            match datastore.link.read(datastore.need, &mut self.io.pool) {
+                Ok(None) => return,
+                Ok(Some((count, filled))) => {
+                    self.stats.add(Stat::datastore_bytes_in, count as u64);
+                    if !self.handle_replies(index) {
+                        return self.lose_datastore(index, Stat::server_err);
+                    }
+                    if !filled && !closed {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let why = match error.kind() {
+                        io::ErrorKind::UnexpectedEof => Stat::server_eof,
+                        _ => Stat::server_err,
+                    };
+                    return self.lose_datastore(index, why);
+                }
+            }
+        }
+    }
+
+    /// Hands on every complete reply in the inbox. `false`: the bytes are no replies.
+    fn handle_replies(&mut self, index: usize) -> bool {
+        let Some(datastore) = self.io.datastores.get_mut(index) else { return true };
+        if datastore.link.inbox.len() < datastore.need {
+            return true;
+        }
+        let mut inbox: Inbox = std::mem::take(&mut datastore.link.inbox);
+        let mut scanner = std::mem::take(&mut datastore.scanner);
+        let bytes = inbox.bytes();
+        let mut done = 0;
+        let mut need = 0;
+        let mut sound = true;
+        while done < bytes.len() {
+            let datastore = &mut self.io.datastores[index];
+            match Datastore::scan(&mut scanner, &datastore.sent, &bytes[done..]) {
+                Scanned::Reply { len, is_error } => {
+                    let frame = &bytes[done..done + len];
+                    done += len;
+                    let Some(sent) = datastore.sent.pop_front() else {
+                        // Nobody asked. Replies of a stateful connection that come on their own are the client's.
+                        continue;
+                    };
+                    datastore.answered(sent, len, self.io.now, &self.stats);
+                    match sent.leg {
+                        Some(leg) => {
+                            self.coordinator.on_reply(leg, Reply { frame, is_error }, self.io.now, &mut self.io);
+                        }
+                        None if is_error => {
+                            tracing::error!(reply = %String::from_utf8_lossy(frame), "the datastore refuses us");
+                            sound = false;
+                            break;
+                        }
+                        None => {}
+                    }
+                }
+                Scanned::Incomplete { need: bytes_needed } => {
+                    need = bytes_needed;
+                    break;
+                }
+                Scanned::Broken => {
+                    self.stats.bump(Stat::datastore_protocol_errors);
+                    sound = false;
+                    break;
+                }
+            }
+        }
+        inbox.advance(done);
+        if let Some(datastore) = self.io.datastores.get_mut(index) {
+            if done > 0 {
+                datastore.link.proved();
+            }
+            datastore.link.inbox = inbox;
+            datastore.link.relax();
+            datastore.scanner = scanner;
+            datastore.need = need;
+        }
+        sound
+    }
+
+    /// Everything asked on the connection is answered with an error; it is dialled again by and by.
+    fn lose_datastore(&mut self, index: usize, why: Stat) {
+        let fresh = self.io.scanner();
+        let Some(datastore) = self.io.datastores.get_mut(index) else { return };
+        if datastore.link.is_up() {
+            self.stats.sub(Stat::datastore_connections, 1);
+        }
+        datastore.link.lose(&self.io.registry, self.io.now);
+        let sent = datastore.forget(fresh, &self.stats);
+        self.stats.bump(why);
+        self.stats.bump(Stat::server_ejects);
+        self.stats.set(Stat::server_ejected_at, crate::moment::epoch_millis());
+        self.fail_all(sent);
+    }
+
+    fn fail_all(&mut self, sent: impl IntoIterator<Item = Sent>) {
+        for leg in sent.into_iter().filter_map(|sent| sent.leg) {
+            self.stats.bump(Stat::server_dropped_requests);
+            self.coordinator.on_lost(leg, self.io.now, &mut self.io);
+        }
+    }
+
+    // The end of a wake-up ---------------------------------------------------------------------------------------
+
+    /// Writes what was queued: first what asks, then what answers. Losses may queue more, so until nothing is queued.
+    fn flush(&mut self) {
+        loop {
+            while let Some(index) = self.io.dirty_datastores.pop() {
+                let Some(datastore) = self.io.datastores.get_mut(index) else { continue };
+                datastore.dirty = false;
+                self.stats.bump(Stat::datastore_flushes);
+                if datastore.link.flush(&self.io.registry, &mut self.io.pool).is_err() {
+                    self.lose_datastore(index, Stat::server_err);
+                }
+            }
+            while let Some(index) = self.io.dirty_clients.pop() {
+                self.flush_client(index);
+            }
+            while let Some(index) = self.io.overflowed.pop() {
+                self.stats.bump(Stat::client_output_overflow);
+                self.drop_client(index, Stat::client_err);
+            }
+            if self.io.dirty_datastores.is_empty() && self.io.dirty_clients.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn flush_client(&mut self, index: usize) {
+        let Some(client) = self.io.clients.get_mut(index) else { return };
+        client.dirty = false;
+        self.stats.bump(Stat::client_flushes);
+        match client.flush(&self.io.registry, &mut self.io.pool) {
+            Ok(true) if client.closing => {
+                let _ = client.stream.shutdown_write();
+                self.drop_client(index, Stat::client_eof);
+            }
+            Ok(_) => {
+                let was_paused = client.paused;
+                if was_paused && self.may_read(index) {
+                    self.io.queue_client(index);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "client lost");
+                self.drop_client(index, Stat::client_err);
+            }
+        }
+    }
+
+    fn housekeeping(&mut self) {
+        if self.accept_at.is_some_and(|at| at <= self.io.now) {
+            self.accept_at = None;
+            for index in 0..self.listeners.len() {
+                self.accept(index);
+            }
+        }
+        if self.settings.preconnect {
+            self.io.dial_datastores();
+        }
+        let patience = patience(self.settings.timeout);
+        for index in 0..self.io.datastores.capacity() {
+            let Some(datastore) = self.io.datastores.get_mut(index) else { continue };
+            if datastore.link.give_up(&self.io.registry, self.io.now) || datastore.is_stuck(patience, self.io.now) {
+                self.stats.bump(Stat::server_timedout);
+                self.lose_datastore(index, Stat::server_err);
+            }
+        }
+    }
+}
