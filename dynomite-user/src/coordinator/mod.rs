@@ -157,7 +157,7 @@ impl Coordinator {
                 let outgoing = Outgoing {
                     leg: ticket.leg(0),
                     frame: request.frame,
-                    expect: request.expect(),
+                    expect: crate::protocol::reply::Expect::Resp,
                     is_write: command.kind == Kind::Write,
                 };
                 if effects.to_datastore(client.0, outgoing).is_err() {

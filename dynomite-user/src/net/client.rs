@@ -5,7 +5,7 @@ use mio::{Interest, Registry, Token};
 
 use super::buffer::{Inbox, Outbox, Pool, write_now};
 use super::stream::Stream;
-use crate::protocol::request::Decoder;
+use crate::protocol::codec::Decoder;
 
 pub struct Client {
     pub stream: Stream,

@@ -10,7 +10,8 @@ use super::buffer::Pool;
 use super::link::Link;
 use crate::coordinator::{ClientId, Leg, Outgoing, SendError};
 use crate::moment::Moment;
-use crate::protocol::reply::{Expect, ReplyScanner, Scanned};
+use crate::protocol::codec::ReplyScanner;
+use crate::protocol::reply::{Expect, Scanned};
 use crate::stats::{Histogram, Stat, Stats};
 
 /// One frame that was queued and is not yet answered.

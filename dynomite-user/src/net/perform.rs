@@ -14,7 +14,8 @@ use super::link::{self, Link};
 use crate::coordinator::{Ask, ClientId, Effects, Leg, Outgoing, SendError};
 use crate::moment::Moment;
 use crate::protocol::Protocol;
-use crate::protocol::reply::{Expect, ReplyScanner};
+use crate::protocol::codec::ReplyScanner;
+use crate::protocol::reply::Expect;
 use crate::ring::PeerId;
 use crate::stats::{Stat, Stats};
 
@@ -116,10 +117,11 @@ impl Io {
     }
 
     fn add_datastore(&mut self, owner: Option<ClientId>) -> usize {
+        let scanner = self.scanner();
         let entry = self.datastores.vacant_entry();
         let index = entry.key();
         let link = Link::new(self.settings.datastore.clone(), Source::Datastore(index).token());
-        entry.insert(Datastore::new(link, self.scanner(), owner));
+        entry.insert(Datastore::new(link, scanner, owner));
         index
     }
 

@@ -21,7 +21,8 @@ use crate::coordinator::{ClientId, Coordinator, Taken};
 use crate::moment::{Clock, Moment};
 use crate::protocol::Protocol;
 use crate::protocol::reply::{Reply, Scanned};
-use crate::protocol::request::{Decoded, Decoder, Limits};
+use crate::protocol::codec::Decoder;
+use crate::protocol::request::{Decoded, Limits};
 use crate::stats::{Stat, Stats};
 
 #[derive(Clone, Debug)]

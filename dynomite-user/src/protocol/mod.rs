@@ -1,5 +1,6 @@
 //! Bytes ↔ requests and replies. Pure: no sockets, no clock, no ring.
 
+pub mod codec;
 pub mod commands;
 pub mod keys;
 pub mod memcache;
