@@ -5,9 +5,11 @@ pub mod clients;
 pub mod consistency;
 pub mod effects;
 mod explain;
+mod fan_out;
 pub mod gather;
 pub mod in_flight;
 mod per_element;
+mod private;
 pub mod route;
 
 use std::sync::Arc;
@@ -16,22 +18,33 @@ use std::time::Duration;
 use clients::{Order, Place, Spare};
 pub use consistency::ConsistencyLevel;
 pub use effects::{Ask, ClientId, Effects, Leg, Outgoing, SendError};
-use in_flight::{InFlight, NO_DEADLINE, Ticket};
+use fan_out::Fan;
+use in_flight::{InFlight, Ticket};
+use private::Mode;
+use route::{Asked, Origin, RouteSettings};
 
+use crate::control::Control;
 use crate::moment::Moment;
-use crate::protocol::Protocol;
 use crate::protocol::commands::{Kind, Routing};
-use crate::protocol::reply::{Fault, Reply, write_error};
+use crate::protocol::memcache::{self, Silence};
+use crate::protocol::reply::{Expect, Fault, Reply, write_error};
 use crate::protocol::request::Request;
+use crate::protocol::resp::resp3::{self, Shape};
+use crate::protocol::Protocol;
+use crate::ring::hash::{HashKind, HashTag};
+use crate::ring::{PeerId, Topology};
 use crate::stats::{Histogram, Stat, Stats};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub protocol: Protocol,
+    pub hash: HashKind,
+    pub hash_tag: Option<HashTag>,
     /// How long the datastore may take for one request.
     pub timeout: Duration,
     /// Requests of one worker that may be outstanding at one time; beyond it they are shed.
     pub outstanding_max: usize,
+    pub route: RouteSettings,
 }
 
 /// What became of a request that was handed in.
@@ -48,23 +61,57 @@ pub enum Taken {
 #[derive(Clone, Copy, Debug)]
 enum Teller {
     Client(Place),
-    /// The client is gone, or expects nothing.
+    /// The client is gone, or was told already.
     Nobody,
+}
+
+/// What the reply must become before its client hears it.
+#[derive(Clone, Copy, Debug)]
+enum Finish {
+    AsIs,
+    Resp3(Shape),
+    Silence(Silence),
 }
 
 /// One ticket's state.
 struct Entry {
     teller: Teller,
+    finish: Finish,
     kind: Kind,
     started: Moment,
+    work: Work,
+}
+
+enum Work {
+    /// One leg, whose reply is the answer.
+    Single(PeerId),
+    /// Several legs, or one that others may stand in for.
+    Fan(Box<Fan>),
+    /// One leg on the client's own datastore connection.
+    Private,
+}
+
+/// Who asks over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    Client,
+    Peer,
 }
 
 struct Client {
     order: Order,
+    asker: Asker,
+    read_level: ConsistencyLevel,
+    write_level: ConsistencyLevel,
+    /// Speaks RESP3.
+    is_resp3: bool,
+    mode: Mode,
 }
 
 pub struct Coordinator {
     settings: Settings,
+    control: Arc<Control>,
+    topology: Arc<Topology>,
     stats: Arc<Stats>,
     clients: Vec<Option<Client>>,
     in_flight: InFlight<Entry>,
@@ -72,13 +119,24 @@ pub struct Coordinator {
     scratch: Vec<u8>,
 }
 
-/// Deadline classes of `InFlight`.
+/// Deadline classes of `InFlight`: how long the farthest replica may take.
 const CLASS_DATASTORE: u8 = 0;
+const CLASS_NEAR_READ: u8 = 1;
+const CLASS_NEAR_WRITE: u8 = 2;
+const CLASS_FAR_READ: u8 = 3;
+const CLASS_FAR_WRITE: u8 = 4;
 
 impl Coordinator {
-    pub fn new(settings: Settings, stats: Arc<Stats>) -> Coordinator {
+    pub fn new(
+        settings: Settings,
+        topology: Arc<Topology>,
+        control: Arc<Control>,
+        stats: Arc<Stats>,
+    ) -> Coordinator {
         Coordinator {
             settings,
+            control,
+            topology,
             stats,
             clients: Vec::new(),
             in_flight: InFlight::default(),
@@ -87,12 +145,19 @@ impl Coordinator {
         }
     }
 
-    pub fn connect(&mut self, client: ClientId) {
+    pub fn connect(&mut self, client: ClientId, asker: Asker) {
         let index = client.0 as usize;
         if self.clients.len() <= index {
             self.clients.resize_with(index + 1, || None);
         }
-        self.clients[index] = Some(Client { order: Order::default() });
+        self.clients[index] = Some(Client {
+            order: Order::default(),
+            asker,
+            read_level: self.control.read_consistency(),
+            write_level: self.control.write_consistency(),
+            is_resp3: false,
+            mode: Mode::Shared,
+        });
     }
 
     /// The client is gone. What it asked goes on; the answers are dropped.
@@ -108,8 +173,8 @@ impl Coordinator {
 
     /// The client will ask no more; it is closed when everything asked is answered.
     pub fn finish(&mut self, client: ClientId, effects: &mut impl Effects) {
-        if let Some(client_state) = client_mut(&mut self.clients, client) {
-            client_state.order.close(client, effects);
+        if let Some(state) = client_mut(&mut self.clients, client) {
+            state.order.close(client, effects);
         }
     }
 
@@ -121,11 +186,21 @@ impl Coordinator {
         self.in_flight.len()
     }
 
-    /// An answer that the decoder itself gives: it waits for its turn like any other.
-    pub fn on_refused(&mut self, client: ClientId, error: &[u8], effects: &mut impl Effects) {
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
+    /// Takes another topology into use. Requests under way keep the plan they have.
+    pub fn set_topology(&mut self, topology: Arc<Topology>) {
+        self.topology = topology;
+        self.stats.bump(Stat::topology_changes);
+    }
+
+    /// An answer that is there at once: it waits for its turn like any other.
+    pub fn answer(&mut self, client: ClientId, reply: &[u8], effects: &mut impl Effects) {
         let Some(state) = client_mut(&mut self.clients, client) else { return };
         let place = state.order.take(client);
-        state.order.settle(place, error, &mut self.spare, effects);
+        state.order.settle(place, reply, &mut self.spare, effects);
     }
 
     pub fn on_request(
@@ -136,61 +211,83 @@ impl Coordinator {
         effects: &mut impl Effects,
     ) -> Taken {
         let Some(state) = client_mut(&mut self.clients, client) else { return Taken::Yes };
-        let command = request.command;
-        match command.kind {
-            Kind::Read => self.stats.bump(Stat::client_read_requests),
-            Kind::Write => {
-                self.stats.bump(Stat::client_write_requests);
-                self.stats.record(Histogram::payload_size, request.frame.len() as u64);
+        if state.mode != Mode::Shared || matches!(request.command.routing, Routing::Private(_)) {
+            if let Some(taken) = self.on_private(client, request, now, effects) {
+                return taken;
             }
         }
         if self.in_flight.len() >= self.settings.outstanding_max {
             self.stats.bump(Stat::client_shed);
-            return self.answer_fault(client, Fault::Busy, effects);
+            return self.refuse(client, Fault::Busy.text(), effects);
         }
-        match command.routing {
-            Routing::Normal | Routing::OwnRack | Routing::Local | Routing::AllNodes | Routing::EveryOwner => {
-                let place = state.order.take(client);
-                let entry = Entry { teller: Teller::Client(place), kind: command.kind, started: now };
-                let ticket = self.in_flight.open(entry, CLASS_DATASTORE, now + self.settings.timeout);
-                state.order.set_ticket(place, ticket);
-                let outgoing = Outgoing {
-                    leg: ticket.leg(0),
-                    frame: request.frame,
-                    expect: crate::protocol::reply::Expect::Resp,
-                    is_write: command.kind == Kind::Write,
-                };
-                if effects.to_datastore(client.0, outgoing).is_err() {
-                    self.fail(ticket, Fault::DatastoreRefused, now, effects);
-                }
+        match request.command.routing {
+            Routing::Normal | Routing::OwnRack | Routing::AllNodes if !self.topology.is_alone() => {
+                self.count(request);
+                self.fan_out(client, request, Origin::Client, now, effects);
                 Taken::Yes
             }
-            _ => Taken::Yes,
+            Routing::Normal | Routing::OwnRack | Routing::Local | Routing::AllNodes | Routing::EveryOwner => {
+                self.count(request);
+                self.ask_datastore(client, request, now, effects);
+                Taken::Yes
+            }
+            Routing::Node => {
+                self.ask_datastore(client, request, now, effects);
+                Taken::Yes
+            }
+            Routing::Refused(why) => {
+                self.stats.bump(Stat::client_refused_commands);
+                let text = format!("'{}' {why}", request.command.name);
+                self.refuse(client, &text, effects)
+            }
+            Routing::Private(_) => unreachable!("on_private takes or answers every such command"),
         }
     }
 
     /// The reply to a leg. A late one, whose ticket is closed, is dropped.
     pub fn on_reply(&mut self, leg: Leg, reply: Reply<'_>, now: Moment, effects: &mut impl Effects) {
-        let (ticket, _replica) = Ticket::of_leg(leg);
-        if self.in_flight.get(ticket).is_none() {
-            self.stats.bump(Stat::late_replies);
-            return;
+        let (ticket, replica) = Ticket::of_leg(leg);
+        match self.in_flight.get_mut(ticket).map(|entry| &mut entry.work) {
+            None => self.stats.bump(Stat::late_replies),
+            Some(Work::Single(_) | Work::Private) => self.close(ticket, reply, now, effects),
+            Some(Work::Fan(fan)) => {
+                let outcome = fan.gather.on_reply(replica, reply);
+                self.on_outcome(ticket, outcome, Some(reply), now, effects);
+            }
         }
-        self.tell(ticket, reply.frame, now, effects);
     }
 
-    /// The leg will not be answered: its connection is gone.
-    pub fn on_lost(&mut self, leg: Leg, now: Moment, effects: &mut impl Effects) {
-        let (ticket, _replica) = Ticket::of_leg(leg);
-        self.fail(ticket, Fault::DatastoreRefused, now, effects);
+    /// The leg will not be answered.
+    pub fn on_lost(&mut self, leg: Leg, fault: Fault, now: Moment, effects: &mut impl Effects) {
+        let (ticket, replica) = Ticket::of_leg(leg);
+        match self.in_flight.get_mut(ticket).map(|entry| &mut entry.work) {
+            None => {}
+            Some(Work::Single(_) | Work::Private) => self.fail(ticket, fault, now, effects),
+            Some(Work::Fan(fan)) => {
+                let outcome = fan.gather.on_fault(replica, fault);
+                self.on_outcome(ticket, outcome, None, now, effects);
+            }
+        }
     }
 
     /// Time has passed: what is not answered by its deadline is answered with an error.
     pub fn on_wake(&mut self, now: Moment, effects: &mut impl Effects) {
         while let Some(ticket) = self.in_flight.expired(now) {
-            self.stats.bump(Stat::datastore_timeouts);
-            self.stats.bump(Stat::server_timedout_requests);
-            self.fail(ticket, Fault::DatastoreRefused, now, effects);
+            let Some(entry) = self.in_flight.get_mut(ticket) else { return };
+            match &mut entry.work {
+                Work::Single(peer) => {
+                    let peer = *peer;
+                    let fault = self.book_timeout(peer);
+                    self.fail(ticket, fault, now, effects);
+                }
+                Work::Private => self.fail(ticket, Fault::DatastoreRefused, now, effects),
+                Work::Fan(fan) => {
+                    let outcome = fan.gather.on_deadline();
+                    self.stats.bump(Stat::peer_timedout_requests);
+                    self.on_outcome(ticket, outcome, None, now, effects);
+                    self.drop_fan(ticket);
+                }
+            }
         }
     }
 
@@ -198,38 +295,111 @@ impl Coordinator {
         self.in_flight.next_deadline()
     }
 
-    fn answer_fault(&mut self, client: ClientId, fault: Fault, effects: &mut impl Effects) -> Taken {
-        let mut text = std::mem::take(&mut self.scratch);
-        text.clear();
-        write_error(self.settings.protocol, fault.text(), &mut text);
+    fn book_timeout(&self, peer: PeerId) -> Fault {
+        if peer == PeerId::SELF {
+            self.stats.bump(Stat::datastore_timeouts);
+            self.stats.bump(Stat::server_timedout_requests);
+            return Fault::DatastoreRefused;
+        }
+        match self.topology.is_near(peer) {
+            true => self.stats.bump(Stat::peer_timedout_requests),
+            false => self.stats.bump(Stat::remote_peer_timedout_requests),
+        }
+        Fault::PeerRefused
+    }
+
+    fn count(&self, request: &Request<'_>) {
+        match request.command.kind {
+            Kind::Read => self.stats.bump(Stat::client_read_requests),
+            Kind::Write => {
+                self.stats.bump(Stat::client_write_requests);
+                self.stats.record(Histogram::payload_size, request.frame.len() as u64);
+            }
+        }
+    }
+
+    /// One leg, to our own datastore.
+    fn ask_datastore(&mut self, client: ClientId, request: &Request<'_>, now: Moment, effects: &mut impl Effects) {
+        let Some(state) = client_mut(&mut self.clients, client) else { return };
+        let place = state.order.take(client);
+        let entry = Entry {
+            teller: Teller::Client(place),
+            finish: finish_of(request, state.is_resp3),
+            kind: request.command.kind,
+            started: now,
+            work: Work::Single(PeerId::SELF),
+        };
+        let timeout = self.settings.timeout * u32::from(self.control.timeout_factor());
+        let ticket = self.in_flight.open(entry, CLASS_DATASTORE, now + timeout);
+        state.order.set_ticket(place, ticket);
+        let sent = with_frame(&mut self.scratch, request, |frame| {
+            let outgoing = Outgoing {
+                leg: ticket.leg(0),
+                frame,
+                expect: request.expect(),
+                is_write: request.command.kind == Kind::Write,
+            };
+            effects.to_datastore(client.0, outgoing)
+        });
+        if let Err(error) = sent {
+            self.fail(ticket, fault_of(error, PeerId::SELF), now, effects);
+        }
+    }
+
+    fn refuse(&mut self, client: ClientId, text: &str, effects: &mut impl Effects) -> Taken {
+        let mut error = std::mem::take(&mut self.scratch);
+        error.clear();
+        write_error(self.settings.protocol, text, &mut error);
         self.stats.bump(Stat::forward_error);
-        self.on_refused(client, &text, effects);
-        self.scratch = text;
+        self.answer(client, &error, effects);
+        self.scratch = error;
         Taken::Yes
     }
 
     fn fail(&mut self, ticket: Ticket, fault: Fault, now: Moment, effects: &mut impl Effects) {
-        let mut text = std::mem::take(&mut self.scratch);
-        text.clear();
-        write_error(self.settings.protocol, fault.text(), &mut text);
+        let mut error = std::mem::take(&mut self.scratch);
+        error.clear();
+        write_error(self.settings.protocol, fault.text(), &mut error);
         self.stats.bump(Stat::forward_error);
-        self.tell(ticket, &text, now, effects);
-        self.scratch = text;
+        self.close(ticket, Reply { frame: &error, is_error: true }, now, effects);
+        self.scratch = error;
     }
 
     /// Closes the ticket and says its outcome to whoever waits for it.
-    fn tell(&mut self, ticket: Ticket, reply: &[u8], now: Moment, effects: &mut impl Effects) {
-        let Some(entry) = self.in_flight.close(ticket) else { return };
-        match entry.teller {
-            Teller::Nobody => {}
-            Teller::Client(place) => {
-                let Some(client) = client_mut(&mut self.clients, place.client) else { return };
-                self.stats.record(
-                    Histogram::latency,
-                    u64::try_from(now.since(entry.started).as_micros()).unwrap_or(u64::MAX),
-                );
-                client.order.settle(place, reply, &mut self.spare, effects);
+    fn close(&mut self, ticket: Ticket, reply: Reply<'_>, now: Moment, effects: &mut impl Effects) {
+        if let Some(entry) = self.in_flight.close(ticket) {
+            self.tell(entry.teller, entry.finish, entry.started, reply, now, effects);
+        }
+    }
+
+    fn tell(
+        &mut self,
+        teller: Teller,
+        finish: Finish,
+        started: Moment,
+        reply: Reply<'_>,
+        now: Moment,
+        effects: &mut impl Effects,
+    ) {
+        let Teller::Client(place) = teller else { return };
+        let Some(client) = client_mut(&mut self.clients, place.client) else { return };
+        self.stats.record(Histogram::latency, u64::try_from(now.since(started).as_micros()).unwrap_or(u64::MAX));
+        match finish {
+            Finish::AsIs => client.order.settle(place, reply.frame, &mut self.spare, effects),
+            Finish::Silence(silence) if silence.hides(reply.frame) => {
+                client.order.settle(place, b"", &mut self.spare, effects);
             }
+            Finish::Silence(_) => client.order.settle(place, reply.frame, &mut self.spare, effects),
+            Finish::Resp3(shape) => {
+                let mut converted = self.spare.empty();
+                resp3::convert(shape, reply.frame, &mut converted);
+                client.order.settle(place, &converted, &mut self.spare, effects);
+                self.spare.keep(converted);
+            }
+        }
+        if client.order.is_empty() && client.mode.waits() {
+            client.mode.quiet();
+            effects.resume(place.client);
         }
     }
 }
@@ -238,5 +408,28 @@ fn client_mut(clients: &mut [Option<Client>], client: ClientId) -> Option<&mut C
     clients.get_mut(client.0 as usize)?.as_mut()
 }
 
-#[expect(dead_code, reason = "blocking commands will use it")]
-const BLOCKING: u8 = NO_DEADLINE;
+fn finish_of(request: &Request<'_>, is_resp3: bool) -> Finish {
+    match request.protocol {
+        Protocol::Memcache if request.quiet => Finish::Silence(Silence::of(request)),
+        Protocol::Resp if is_resp3 => Finish::Resp3(resp3::shape_of(request)),
+        _ => Finish::AsIs,
+    }
+}
+
+fn fault_of(error: SendError, peer: PeerId) -> Fault {
+    match error {
+        SendError::Full => Fault::Busy,
+        SendError::Down if peer == PeerId::SELF => Fault::DatastoreRefused,
+        SendError::Down => Fault::PeerNotConnected,
+    }
+}
+
+/// What is sent for a request: its frame, or what the protocol says instead.
+fn with_frame<R>(scratch: &mut Vec<u8>, request: &Request<'_>, act: impl FnOnce(&[u8]) -> R) -> R {
+    if request.verbatim {
+        return act(request.frame);
+    }
+    scratch.clear();
+    memcache::rewrite::rewrite(request, scratch);
+    act(scratch)
+}

@@ -126,7 +126,7 @@ impl Io {
     }
 
     pub fn scanner(&self) -> ReplyScanner {
-        ReplyScanner::new(self.settings.protocol, self.settings.reply_bytes_max)
+        ReplyScanner::new(self.settings.protocol)
     }
 
     pub fn shared_datastores(&self) -> usize {

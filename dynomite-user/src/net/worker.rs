@@ -17,12 +17,14 @@ use super::listener::Listener;
 use super::peer_in::Role;
 use super::perform::{Io, Source, patience};
 use super::stream::Stream;
-use crate::coordinator::{ClientId, Coordinator, Taken};
+use crate::control::Control;
+use crate::coordinator::{Asker, ClientId, Coordinator, Taken};
 use crate::moment::{Clock, Moment};
 use crate::protocol::Protocol;
-use crate::protocol::reply::{Reply, Scanned};
-use crate::protocol::codec::Decoder;
+use crate::protocol::reply::{Fault, Reply, Scanned};
+use crate::protocol::codec::{Decoder, ReplyScanner};
 use crate::protocol::request::{Decoded, Limits};
+use crate::ring::Topology;
 use crate::stats::{Stat, Stats};
 
 #[derive(Clone, Debug)]
@@ -66,18 +68,26 @@ impl Handle {
     }
 }
 
+/// What all workers have in common.
+#[derive(Clone)]
+pub struct Shared {
+    pub clock: Clock,
+    pub control: Arc<Control>,
+    pub topology: Arc<Topology>,
+}
+
 /// Starts worker `number` on a thread of its own.
 pub fn spawn(
     number: usize,
     settings: Settings,
     listeners: Vec<Listener>,
-    clock: Clock,
+    shared: Shared,
     stats: Arc<Stats>,
 ) -> io::Result<Handle> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Source::Waker.token())?);
     let (orders, receiver) = std::sync::mpsc::channel();
-    let mut worker = Worker::new(settings, poll, listeners, receiver, clock, stats)?;
+    let mut worker = Worker::new(settings, poll, listeners, receiver, shared, stats)?;
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
     Ok(Handle { orders, waker, thread })
 }
@@ -113,20 +123,20 @@ impl Worker {
         poll: Poll,
         mut listeners: Vec<Listener>,
         orders: Receiver<Order>,
-        clock: Clock,
+        shared: Shared,
         stats: Arc<Stats>,
     ) -> io::Result<Worker> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), Source::Listener(index).token())?;
         }
         let io = Io::new(settings.io.clone(), poll.registry().try_clone()?, stats.clone());
-        let coordinator = Coordinator::new(settings.coordinator.clone(), stats.clone());
+        let coordinator = Coordinator::new(settings.coordinator.clone(), shared.topology, shared.control, stats.clone());
         Ok(Worker {
             settings,
             poll,
             listeners,
             orders,
-            clock,
+            clock: shared.clock,
             stats,
             coordinator,
             io,
@@ -282,7 +292,7 @@ impl Worker {
         }
         let decoder = Decoder::new(self.settings.protocol);
         entry.insert(Client::new(stream, token, decoder, Role::Client));
-        self.coordinator.connect(ClientId(index as u32));
+        self.coordinator.connect(ClientId(index as u32), Asker::Client);
         self.stats.bump(Stat::client_accepted);
         self.stats.bump(Stat::client_connections);
     }
@@ -392,7 +402,6 @@ impl Worker {
                             break;
                         }
                         Taken::NotYet => {
-                            decoder.again();
                             self.hold(index);
                             break;
                         }
@@ -400,7 +409,7 @@ impl Worker {
                 }
                 Decoded::Refused { consumed, error } => {
                     self.stats.bump(Stat::client_refused_commands);
-                    self.coordinator.on_refused(id, &error, &mut self.io);
+                    self.coordinator.answer(id, &error, &mut self.io);
                     done += consumed;
                 }
                 Decoded::Skip { consumed } => done += consumed,
@@ -410,7 +419,7 @@ impl Worker {
                 }
                 Decoded::Broken { error } => {
                     self.stats.bump(Stat::client_protocol_errors);
-                    self.coordinator.on_refused(id, &error, &mut self.io);
+                    self.coordinator.answer(id, &error, &mut self.io);
                     self.coordinator.finish(id, &mut self.io);
                     done = bytes.len();
                 }
@@ -522,7 +531,7 @@ impl Worker {
             return true;
         }
         let mut inbox: Inbox = std::mem::take(&mut datastore.link.inbox);
-        let mut scanner = std::mem::take(&mut datastore.scanner);
+        let mut scanner = std::mem::replace(&mut datastore.scanner, ReplyScanner::new(self.settings.protocol));
         let bytes = inbox.bytes();
         let mut done = 0;
         let mut need = 0;
@@ -592,7 +601,7 @@ impl Worker {
     fn fail_all(&mut self, sent: impl IntoIterator<Item = Sent>) {
         for leg in sent.into_iter().filter_map(|sent| sent.leg) {
             self.stats.bump(Stat::server_dropped_requests);
-            self.coordinator.on_lost(leg, self.io.now, &mut self.io);
+            self.coordinator.on_lost(leg, Fault::DatastoreRefused, self.io.now, &mut self.io);
         }
     }
 

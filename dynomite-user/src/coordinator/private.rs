@@ -1,0 +1,112 @@
+//! Commands that leave state on a connection (transactions, blocking pops, subscriptions) run on a datastore connection of
+//! the client's own. Owns: when a client is on it, and that nothing overtakes anything on the way there and back.
+
+use super::in_flight::NO_DEADLINE;
+use super::*;
+use crate::protocol::commands::Private;
+
+/// On which connection a client's requests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// The shared ones, in the way of its key's owners.
+    Shared,
+    /// Waits for its earlier answers before it changes over.
+    Settling,
+    /// Its own, in a transaction or with a watch.
+    Own,
+    /// Its own; replies come unasked as well.
+    Subscribed,
+    /// Its own, waiting for the last answer there before it changes back.
+    Leaving,
+}
+
+impl Mode {
+    /// Is it to be resumed when all its answers are there?
+    pub fn waits(self) -> bool {
+        matches!(self, Mode::Settling | Mode::Leaving)
+    }
+
+    /// All its answers are there.
+    pub fn quiet(&mut self) {
+        *self = Mode::Shared;
+    }
+}
+
+impl Coordinator {
+    /// Takes what belongs on the client's own connection. `None`: it does not.
+    pub(super) fn on_private(
+        &mut self,
+        client: ClientId,
+        request: &Request<'_>,
+        now: Moment,
+        effects: &mut impl Effects,
+    ) -> Option<Taken> {
+        let state = client_mut(&mut self.clients, client)?;
+        let private = match request.command.routing {
+            Routing::Private(private) => Some(private),
+            _ => None,
+        };
+        match (state.mode, private) {
+            (Mode::Shared | Mode::Settling, None) => return None,
+            (Mode::Leaving, _) => return Some(Taken::NotYet),
+            _ => {}
+        }
+        if !self.topology.is_alone() {
+            self.stats.bump(Stat::client_refused_commands);
+            let text = format!("'{}' needs a connection to one datastore; this cluster has several", request.command.name);
+            return Some(self.refuse(client, &text, effects));
+        }
+        if state.mode == Mode::Shared && !state.order.is_empty() {
+            state.mode = Mode::Settling;
+            return Some(Taken::NotYet);
+        }
+        let (mode, taken) = match (state.mode, private) {
+            (Mode::Subscribed, _) => (Mode::Subscribed, Taken::Yes),
+            (_, Some(Private::Subscribe)) => (Mode::Subscribed, Taken::Yes),
+            (_, Some(Private::Open)) => (Mode::Own, Taken::Yes),
+            (_, Some(Private::End)) => (Mode::Leaving, Taken::Hold),
+            // Inside a transaction nothing blocks.
+            (Mode::Own, _) => (Mode::Own, Taken::Yes),
+            (_, _) => (Mode::Leaving, Taken::Hold),
+        };
+        state.mode = mode;
+        if mode == Mode::Subscribed {
+            if effects.to_private(client, None, request.frame).is_err() {
+                effects.close(client);
+            }
+            return Some(Taken::Yes);
+        }
+        let place = state.order.take(client);
+        let entry = Entry {
+            teller: Teller::Client(place),
+            finish: Finish::AsIs,
+            kind: request.command.kind,
+            started: now,
+            work: Work::Private,
+        };
+        let timeout = self.settings.timeout * u32::from(self.control.timeout_factor());
+        let class = if private == Some(Private::Blocking) { NO_DEADLINE } else { CLASS_DATASTORE };
+        let ticket = self.in_flight.open(entry, class, now + timeout);
+        state.order.set_ticket(place, ticket);
+        if let Err(error) = effects.to_private(client, Some(ticket.leg(0)), request.frame) {
+            self.fail(ticket, fault_of(error, PeerId::SELF), now, effects);
+        }
+        Some(taken)
+    }
+
+    /// Something came on the client's own connection that no request waits for.
+    pub fn on_push(&mut self, client: ClientId, frame: &[u8], effects: &mut impl Effects) {
+        let Some(state) = client_mut(&mut self.clients, client) else { return };
+        if state.mode == Mode::Subscribed {
+            effects.to_client(client, frame);
+        }
+    }
+
+    /// The client's own connection is gone, and the state on it: the client must not believe otherwise.
+    pub fn on_private_lost(&mut self, client: ClientId, effects: &mut impl Effects) {
+        let Some(state) = client_mut(&mut self.clients, client) else { return };
+        if matches!(state.mode, Mode::Own | Mode::Subscribed) {
+            state.order.close(client, effects);
+        }
+    }
+}
