@@ -4,6 +4,7 @@
 
 pub mod members;
 mod signals;
+mod workers;
 
 use std::io;
 use std::net::TcpListener;
@@ -17,12 +18,14 @@ use socket2::{Domain, Socket, Type};
 use crate::config::{Config, HostPort};
 use crate::control::{Control, NodeState};
 use crate::log::Log;
+use crate::moment::Clock;
 use crate::net::admin;
 use crate::net::endpoints::Admin;
 use crate::ring::topology::Topology;
 use crate::stats::Registry;
 use crate::stats::render::Identity;
 use crate::{VERSION, always};
+use workers::Workers;
 
 /// Histograms forget this often: old peaks must not hide new ones.
 const HISTOGRAMS_RESET: Duration = Duration::from_secs(5 * 60);
@@ -77,7 +80,7 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
     let mut signals = signals::Signals::install().context("signal handlers")?;
     let stats_listener = listen(&parts.config.stats_listen, parts.config.backlog)
         .with_context(|| format!("stats: cannot listen at {}", parts.config.stats_listen))?;
-    let running = Workers::start(&parts)?;
+    let running = Workers::start(&parts, Clock::start())?;
     let admin = Arc::new(Admin {
         control: parts.control.clone(),
         registry: parts.registry.clone(),
@@ -135,20 +138,6 @@ async fn control_thread(
         () = clockwork => unreachable!("it never ends"),
         () = signals.until_stop(&parts.options.log) => {}
     }
-}
-
-/// The worker threads.
-struct Workers {}
-
-impl Workers {
-    /// Binds the client and peer listeners and starts a thread a worker.
-    fn start(parts: &Parts) -> anyhow::Result<Workers> {
-        tracing::debug!("{} workers, {} nodes", parts.workers, parts.topology.nodes().count());
-        Ok(Workers {})
-    }
-
-    /// Takes no more clients, lets what is asked be answered, and joins the threads: within `patience`.
-    fn drain(self, _patience: Duration) {}
 }
 
 fn identity(config: &Config) -> Identity {

@@ -37,8 +37,7 @@ impl Coordinator {
         };
         let token = request.key.map(|key| self.settings.hash.token(HashTag::of(self.settings.hash_tag, key)));
         let asked = Asked { kind: command.kind, routing: command.routing, token };
-        let plan =
-            route::plan(asked, &self.topology, level, origin, self.settings.route, &|peer| effects.is_up(peer));
+        let plan = route::plan(asked, &self.topology, level, origin, self.settings.route, &|peer| effects.is_up(peer));
         self.stats.add(Stat::remote_peer_failover_requests, u64::from(plan.remote_failovers));
         let (class, timeout) = self.patience(command.kind, &plan);
         let Some(state) = client_mut(&mut self.clients, client) else { return };
@@ -55,8 +54,12 @@ impl Coordinator {
             let ticket = self.in_flight.open(entry, class, now + timeout);
             state.order.set_ticket(place, ticket);
             let sent = with_frame(scratch, request, |frame| {
-                let outgoing =
-                    Outgoing { leg: ticket.leg(0), frame, expect: request.expect(), is_write: command.kind == Kind::Write };
+                let outgoing = Outgoing {
+                    leg: ticket.leg(0),
+                    frame,
+                    expect: request.expect(),
+                    is_write: command.kind == Kind::Write,
+                };
                 send(effects, target, client.0, outgoing)
             });
             if let Err(error) = sent {
@@ -222,12 +225,7 @@ impl Coordinator {
     }
 }
 
-fn send(
-    effects: &mut impl Effects,
-    target: route::Target,
-    lane: u32,
-    outgoing: Outgoing<'_>,
-) -> Result<(), SendError> {
+fn send(effects: &mut impl Effects, target: route::Target, lane: u32, outgoing: Outgoing<'_>) -> Result<(), SendError> {
     match target.peer {
         PeerId::SELF => effects.to_datastore(lane, outgoing),
         peer => effects.to_peer(peer, target.ask, lane, outgoing),

@@ -25,12 +25,12 @@ use route::{Asked, Origin, RouteSettings};
 
 use crate::control::Control;
 use crate::moment::Moment;
+use crate::protocol::Protocol;
 use crate::protocol::commands::{Kind, Routing};
 use crate::protocol::memcache::{self, Silence};
 use crate::protocol::reply::{Expect, Fault, Reply, write_error};
 use crate::protocol::request::Request;
 use crate::protocol::resp::resp3::{self, Shape};
-use crate::protocol::Protocol;
 use crate::ring::hash::{HashKind, HashTag};
 use crate::ring::{PeerId, Topology};
 use crate::stats::{Histogram, Stat, Stats};
@@ -127,12 +127,7 @@ const CLASS_FAR_READ: u8 = 3;
 const CLASS_FAR_WRITE: u8 = 4;
 
 impl Coordinator {
-    pub fn new(
-        settings: Settings,
-        topology: Arc<Topology>,
-        control: Arc<Control>,
-        stats: Arc<Stats>,
-    ) -> Coordinator {
+    pub fn new(settings: Settings, topology: Arc<Topology>, control: Arc<Control>, stats: Arc<Stats>) -> Coordinator {
         Coordinator {
             settings,
             control,

@@ -53,7 +53,8 @@ impl Coordinator {
         }
         if !self.topology.is_alone() {
             self.stats.bump(Stat::client_refused_commands);
-            let text = format!("'{}' needs a connection to one datastore; this cluster has several", request.command.name);
+            let text =
+                format!("'{}' needs a connection to one datastore; this cluster has several", request.command.name);
             return Some(self.refuse(client, &text, effects));
         }
         if state.mode == Mode::Shared && !state.order.is_empty() {

@@ -44,15 +44,7 @@ pub const SENT_MAX: usize = 1 << 20;
 
 impl Datastore {
     pub fn new(link: Link, scanner: ReplyScanner, owner: Option<ClientId>) -> Datastore {
-        Datastore {
-            link,
-            sent: VecDeque::new(),
-            scanner,
-            owner,
-            dirty: false,
-            need: 0,
-            heard_at: Moment(0),
-        }
+        Datastore { link, sent: VecDeque::new(), scanner, owner, dirty: false, need: 0, heard_at: Moment(0) }
     }
 
     /// Makes sure that frames may be queued, dialling if it is time; says `greeting` first on a new connection.
@@ -71,7 +63,13 @@ impl Datastore {
         true
     }
 
-    pub fn send(&mut self, outgoing: Outgoing<'_>, now: Moment, pool: &mut Pool, stats: &Stats) -> Result<(), SendError> {
+    pub fn send(
+        &mut self,
+        outgoing: Outgoing<'_>,
+        now: Moment,
+        pool: &mut Pool,
+        stats: &Stats,
+    ) -> Result<(), SendError> {
         if self.sent.len() >= SENT_MAX {
             return Err(SendError::Full);
         }

@@ -25,10 +25,17 @@ pub struct Settings {
 
 enum State {
     /// Not connected; not tried again before `retry_at`.
-    Down { retry_at: Moment },
+    Down {
+        retry_at: Moment,
+    },
     /// Bytes may be queued already.
-    Dialing { stream: Stream, give_up_at: Moment },
-    Up { stream: Stream },
+    Dialing {
+        stream: Stream,
+        give_up_at: Moment,
+    },
+    Up {
+        stream: Stream,
+    },
 }
 
 pub struct Link {

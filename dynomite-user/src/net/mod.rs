@@ -5,7 +5,7 @@ pub mod admin;
 pub mod buffer;
 pub mod client;
 pub mod datastore;
-mod endpoints;
+pub mod endpoints;
 pub mod link;
 pub mod listener;
 pub mod peer_in;

@@ -73,7 +73,8 @@ pub struct Settings {
     pub private_max: usize,
     /// Bytes queued to one client; a client beyond it is dropped.
     pub client_output_max: usize,
-    pub reply_bytes_max: usize,
+    /// Bytes queued to the datastore on one connection; beyond it requests are shed.
+    pub datastore_queue_max: usize,
 }
 
 pub struct Io {
@@ -164,6 +165,10 @@ impl Io {
         if !datastore.ready(&self.registry, &self.settings.greeting, self.now, &mut self.pool) {
             self.stats.bump(Stat::datastore_shed);
             return Err(SendError::Down);
+        }
+        if datastore.link.outbox.len() > self.settings.datastore_queue_max {
+            self.stats.bump(Stat::datastore_shed);
+            return Err(SendError::Full);
         }
         datastore.send(outgoing, self.now, &mut self.pool, &self.stats)?;
         if !datastore.dirty {

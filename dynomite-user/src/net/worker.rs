@@ -21,8 +21,8 @@ use crate::control::Control;
 use crate::coordinator::{Asker, ClientId, Coordinator, Taken};
 use crate::moment::{Clock, Moment};
 use crate::protocol::Protocol;
-use crate::protocol::reply::{Fault, Reply, Scanned};
 use crate::protocol::codec::{Decoder, ReplyScanner};
+use crate::protocol::reply::{Fault, Reply, Scanned};
 use crate::protocol::request::{Decoded, Limits};
 use crate::ring::Topology;
 use crate::stats::{Stat, Stats};
@@ -33,6 +33,8 @@ pub struct Settings {
     pub io: super::perform::Settings,
     pub coordinator: crate::coordinator::Settings,
     pub limits: Limits,
+    /// Bytes of one reply of the datastore; a longer one costs it the connection.
+    pub reply_bytes_max: usize,
     /// Clients of this worker; 0: no limit.
     pub clients_max: usize,
     /// Requests of one client that may be outstanding; it is not read meanwhile.
@@ -130,7 +132,8 @@ impl Worker {
             listener.register(poll.registry(), Source::Listener(index).token())?;
         }
         let io = Io::new(settings.io.clone(), poll.registry().try_clone()?, stats.clone());
-        let coordinator = Coordinator::new(settings.coordinator.clone(), shared.topology, shared.control, stats.clone());
+        let coordinator =
+            Coordinator::new(settings.coordinator.clone(), shared.topology, shared.control, stats.clone());
         Ok(Worker {
             settings,
             poll,
@@ -200,9 +203,11 @@ impl Worker {
     fn needs_housekeeping(&self) -> bool {
         self.drain_until.is_some()
             || self.accept_at.is_some()
-            || self.io.datastores.iter().any(|(_, datastore)| {
-                datastore.link.wakes_at().is_some() || !datastore.sent.is_empty()
-            })
+            || self
+                .io
+                .datastores
+                .iter()
+                .any(|(_, datastore)| datastore.link.wakes_at().is_some() || !datastore.sent.is_empty())
     }
 
     fn on_event(&mut self, event: &Event) {
@@ -543,7 +548,10 @@ impl Worker {
                     let frame = &bytes[done..done + len];
                     done += len;
                     let Some(sent) = datastore.sent.pop_front() else {
-                        // Nobody asked. Replies of a stateful connection that come on their own are the client's.
+                        // Nobody asked. What comes on its own on a client's own connection is the client's.
+                        if let Some(owner) = datastore.owner {
+                            self.coordinator.on_push(owner, frame, &mut self.io);
+                        }
                         continue;
                     };
                     datastore.answered(sent, len, self.io.now, &self.stats);
@@ -558,6 +566,11 @@ impl Worker {
                         }
                         None => {}
                     }
+                }
+                Scanned::Incomplete { need: bytes_needed } if bytes_needed > self.settings.reply_bytes_max => {
+                    self.stats.bump(Stat::reply_too_large);
+                    sound = false;
+                    break;
                 }
                 Scanned::Incomplete { need: bytes_needed } => {
                     need = bytes_needed;
@@ -590,12 +603,16 @@ impl Worker {
         if datastore.link.is_up() {
             self.stats.sub(Stat::datastore_connections, 1);
         }
+        let owner = datastore.owner;
         datastore.link.lose(&self.io.registry, self.io.now);
         let sent = datastore.forget(fresh, &self.stats);
         self.stats.bump(why);
         self.stats.bump(Stat::server_ejects);
         self.stats.set(Stat::server_ejected_at, crate::moment::epoch_millis());
         self.fail_all(sent);
+        if let Some(owner) = owner {
+            self.coordinator.on_private_lost(owner, &mut self.io);
+        }
     }
 
     fn fail_all(&mut self, sent: impl IntoIterator<Item = Sent>) {
