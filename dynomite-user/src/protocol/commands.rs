@@ -196,7 +196,7 @@ pub enum Across {
 /// What a C Dynomite peer can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CPeer {
-    /// Its parser takes it with this many arguments behind the name(s). `Request::c_peer_takes` looks closer.
+    /// Its parser takes it with this many arguments behind the name(s). `c_peer::takes` looks closer.
     Args { min: u8, max: u32 },
     /// It would close the connection.
     Never,

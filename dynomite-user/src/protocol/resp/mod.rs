@@ -2,10 +2,11 @@
 
 pub mod arguments;
 pub mod commands;
+pub mod cursor;
 pub mod decode;
 pub mod encode;
 mod find;
-mod head;
+pub(in crate::protocol) mod head;
 mod inline;
 mod refuse;
 pub mod resp3;
