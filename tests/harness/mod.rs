@@ -4,6 +4,7 @@
 pub mod address;
 pub mod client;
 pub mod datastore;
+pub mod fake;
 pub mod memcache;
 pub mod need;
 pub mod node;
@@ -17,6 +18,7 @@ pub mod until;
 pub use address::Host;
 pub use client::Client;
 pub use datastore::{Datastore, Kind};
+pub use fake::{Answer, Fake};
 pub use need::need;
 pub use node::{Node, Settings};
 pub use random::Random;

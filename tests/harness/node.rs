@@ -97,6 +97,14 @@ impl Node {
         node
     }
 
+    /// Starts a node that will not answer just anybody.
+    pub fn start_unchecked(settings: Settings) -> Node {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut node = Node { settings, directory, process: None };
+        node.launch();
+        node
+    }
+
     /// A node with default settings before this datastore.
     #[track_caller]
     pub fn before(datastore: &Datastore) -> Node {
