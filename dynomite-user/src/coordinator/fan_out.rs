@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::gather::{Answer, Gather, Outcome};
 use super::route::{self, Part};
 use super::*;
+use crate::protocol::commands::Across;
 
 /// A request to several replicas.
 pub(super) struct Fan {
@@ -19,9 +20,18 @@ pub(super) struct Fan {
 /// Plans number the targets that count; a copy beyond these needs no number.
 const NOBODY: u8 = u8::MAX;
 
+/// What a request is sent for: who is told, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Task {
+    pub teller: Teller,
+    pub finish: Finish,
+    pub lane: u32,
+    pub level: ConsistencyLevel,
+}
+
 impl Coordinator {
-    /// Plans a request and asks everybody in the plan.
-    pub(super) fn fan_out(
+    /// A client's request, or a peer's for our datacenter: to the owners of its keys.
+    pub(super) fn on_routed(
         &mut self,
         client: ClientId,
         request: &Request<'_>,
@@ -29,55 +39,74 @@ impl Coordinator {
         now: Moment,
         effects: &mut impl Effects,
     ) {
-        let command = request.command;
-        let Some(state) = client_mut(&mut self.clients, client) else { return };
-        let level = match command.kind {
-            Kind::Read => state.read_level,
-            Kind::Write => state.write_level,
-        };
-        let token = request.key.map(|key| self.settings.hash.token(HashTag::of(self.settings.hash_tag, key)));
-        let asked = Asked { kind: command.kind, routing: command.routing, token };
-        let plan = route::plan(asked, &self.topology, level, origin, self.settings.route, &|peer| effects.is_up(peer));
-        self.stats.add(Stat::remote_peer_failover_requests, u64::from(plan.remote_failovers));
-        let (class, timeout) = self.patience(command.kind, &plan);
-        let Some(state) = client_mut(&mut self.clients, client) else { return };
-        let place = state.order.take(client);
-        let mut entry = Entry {
-            teller: Teller::Client(place),
-            finish: finish_of(request, state.is_resp3),
-            kind: command.kind,
-            started: now,
-            work: Work::Single(plan.targets[0].peer),
-        };
-        let scratch = &mut self.scratch;
-        if let [target] = plan.targets[..] {
-            let ticket = self.in_flight.open(entry, class, now + timeout);
-            state.order.set_ticket(place, ticket);
-            let sent = with_frame(scratch, request, |frame| {
-                let outgoing = Outgoing {
-                    leg: ticket.leg(0),
-                    frame,
-                    expect: request.expect(),
-                    is_write: command.kind == Kind::Write,
-                };
-                send(effects, target, client.0, outgoing)
-            });
-            if let Err(error) = sent {
-                self.fail(ticket, fault_of(error, target.peer), now, effects);
-            }
+        if origin == Origin::Client && request.has_many_keys() && self.on_many_keys(client, request, now, effects) {
             return;
         }
-        let per_element = false;
-        entry.work = Work::Fan(Box::new(Fan {
-            gather: Gather::new(plan, per_element, self.spare.empty()),
-            frame: with_frame(scratch, request, |frame| self.spare.copy_of(frame)),
-            expect: request.expect(),
-            lane: client.0,
-            level,
-        }));
+        let Some(state) = client_mut(&mut self.clients, client) else { return };
+        let level = state.level_of(request.command.kind);
+        let place = state.order.take(client);
+        let finish = finish_of(request, state.is_resp3);
+        let task = Task { teller: Teller::Client(place), finish, lane: client.0, level };
+        let plan = self.plan(request, level, origin, effects);
+        self.dispatch(request, plan, task, now, effects);
+    }
+
+    pub(super) fn plan(
+        &self,
+        request: &Request<'_>,
+        level: ConsistencyLevel,
+        origin: Origin,
+        effects: &impl Effects,
+    ) -> route::Plan {
+        let command = request.command;
+        let token = request.key.map(|key| self.settings.hash.token(HashTag::of(self.settings.hash_tag, key)));
+        let asked = Asked { kind: command.kind, routing: command.routing, token };
+        let health = |peer| effects.is_up(peer);
+        let plan = route::plan(asked, &self.topology, level, origin, self.settings.route, &health);
+        self.stats.add(Stat::remote_peer_failover_requests, u64::from(plan.remote_failovers));
+        plan
+    }
+
+    /// Opens a ticket and asks everybody in the plan.
+    pub(super) fn dispatch(
+        &mut self,
+        request: &Request<'_>,
+        plan: route::Plan,
+        task: Task,
+        now: Moment,
+        effects: &mut impl Effects,
+    ) {
+        let kind = request.command.kind;
+        let (class, timeout) = self.patience(kind, &plan);
+        let single = match plan.targets[..] {
+            [target] => Some(target),
+            _ => None,
+        };
+        let work = match single {
+            Some(target) => Work::Single(target.peer),
+            None => Work::Fan(Box::new(Fan {
+                gather: Gather::new(plan, request.command.across == Across::Array, self.spare.empty()),
+                frame: with_frame(&mut self.scratch, request, |frame| self.spare.copy_of(frame)),
+                expect: request.expect(),
+                lane: task.lane,
+                level: task.level,
+            })),
+        };
+        let entry = Entry { teller: task.teller, finish: task.finish, kind, started: now, work };
         let ticket = self.in_flight.open(entry, class, now + timeout);
-        state.order.set_ticket(place, ticket);
-        self.ask_all(ticket, now, effects);
+        if let Teller::Client(place) = task.teller
+            && let Some(state) = client_mut(&mut self.clients, place.client)
+        {
+            state.order.set_ticket(place, ticket);
+        }
+        let Some(target) = single else { return self.ask_all(ticket, now, effects) };
+        let sent = with_frame(&mut self.scratch, request, |frame| {
+            let is_write = kind == Kind::Write;
+            send(effects, target, task.lane, Outgoing { leg: ticket.leg(0), frame, expect: request.expect(), is_write })
+        });
+        if let Err(error) = sent {
+            self.fail(ticket, fault_of(error, target.peer), now, effects);
+        }
     }
 
     /// How long the farthest of those whose answer counts may take.

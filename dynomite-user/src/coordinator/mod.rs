@@ -8,6 +8,7 @@ mod explain;
 mod fan_out;
 pub mod gather;
 pub mod in_flight;
+mod parts;
 mod per_element;
 mod private;
 pub mod route;
@@ -20,6 +21,7 @@ pub use consistency::ConsistencyLevel;
 pub use effects::{Ask, ClientId, Effects, Leg, Outgoing, SendError};
 use fan_out::Fan;
 use in_flight::{InFlight, Ticket};
+use parts::Parts;
 use private::Mode;
 use route::{Asked, Origin, RouteSettings};
 
@@ -61,6 +63,11 @@ pub enum Taken {
 #[derive(Clone, Copy, Debug)]
 enum Teller {
     Client(Place),
+    /// A request of several parts.
+    Part {
+        parent: Ticket,
+        number: u32,
+    },
     /// The client is gone, or was told already.
     Nobody,
 }
@@ -87,6 +94,8 @@ enum Work {
     Single(PeerId),
     /// Several legs, or one that others may stand in for.
     Fan(Box<Fan>),
+    /// No leg of its own: its parts have tickets.
+    Parts(Box<Parts>),
     /// One leg on the client's own datastore connection.
     Private,
 }
@@ -106,6 +115,15 @@ struct Client {
     /// Speaks RESP3.
     is_resp3: bool,
     mode: Mode,
+}
+
+impl Client {
+    fn level_of(&self, kind: Kind) -> ConsistencyLevel {
+        match kind {
+            Kind::Read => self.read_level,
+            Kind::Write => self.write_level,
+        }
+    }
 }
 
 pub struct Coordinator {
@@ -218,7 +236,12 @@ impl Coordinator {
         match request.command.routing {
             Routing::Normal | Routing::OwnRack | Routing::AllNodes if !self.topology.is_alone() => {
                 self.count(request);
-                self.fan_out(client, request, Origin::Client, now, effects);
+                self.on_routed(client, request, Origin::Client, now, effects);
+                Taken::Yes
+            }
+            Routing::EveryOwner if !self.topology.is_alone() => {
+                self.count(request);
+                self.on_every_owner(client, request, now, effects);
                 Taken::Yes
             }
             Routing::Normal | Routing::OwnRack | Routing::Local | Routing::AllNodes | Routing::EveryOwner => {
@@ -243,7 +266,7 @@ impl Coordinator {
     pub fn on_reply(&mut self, leg: Leg, reply: Reply<'_>, now: Moment, effects: &mut impl Effects) {
         let (ticket, replica) = Ticket::of_leg(leg);
         match self.in_flight.get_mut(ticket).map(|entry| &mut entry.work) {
-            None => self.stats.bump(Stat::late_replies),
+            None | Some(Work::Parts(_)) => self.stats.bump(Stat::late_replies),
             Some(Work::Single(_) | Work::Private) => self.close(ticket, reply, now, effects),
             Some(Work::Fan(fan)) => {
                 let outcome = fan.gather.on_reply(replica, reply);
@@ -256,7 +279,7 @@ impl Coordinator {
     pub fn on_lost(&mut self, leg: Leg, fault: Fault, now: Moment, effects: &mut impl Effects) {
         let (ticket, replica) = Ticket::of_leg(leg);
         match self.in_flight.get_mut(ticket).map(|entry| &mut entry.work) {
-            None => {}
+            None | Some(Work::Parts(_)) => {}
             Some(Work::Single(_) | Work::Private) => self.fail(ticket, fault, now, effects),
             Some(Work::Fan(fan)) => {
                 let outcome = fan.gather.on_fault(replica, fault);
@@ -275,7 +298,7 @@ impl Coordinator {
                     let fault = self.book_timeout(peer);
                     self.fail(ticket, fault, now, effects);
                 }
-                Work::Private => self.fail(ticket, Fault::DatastoreRefused, now, effects),
+                Work::Private | Work::Parts(_) => self.fail(ticket, Fault::DatastoreRefused, now, effects),
                 Work::Fan(fan) => {
                     let outcome = fan.gather.on_deadline();
                     self.stats.bump(Stat::peer_timedout_requests);
@@ -376,7 +399,11 @@ impl Coordinator {
         now: Moment,
         effects: &mut impl Effects,
     ) {
-        let Teller::Client(place) = teller else { return };
+        let place = match teller {
+            Teller::Client(place) => place,
+            Teller::Part { parent, number } => return self.on_part(parent, number, reply, now, effects),
+            Teller::Nobody => return,
+        };
         let Some(client) = client_mut(&mut self.clients, place.client) else { return };
         self.stats.record(Histogram::latency, u64::try_from(now.since(started).as_micros()).unwrap_or(u64::MAX));
         match finish {

@@ -117,10 +117,7 @@ pub fn plan(
 /// copy.
 pub fn every_owner(kind: Kind, topology: &Topology, health: &dyn Fn(PeerId) -> bool) -> Vec<Plan> {
     let near = topology.own_datacenter();
-    let alone = |peer: &PeerId| {
-        let target = Target { peer: *peer, ask: Ask::Execute, datacenter: 0, part: Part::Vote };
-        Plan { targets: SmallVec::from_slice(&[target]), need: Need::One, remote_failovers: 0 }
-    };
+    let alone = |peer: &PeerId| Plan::of(*peer);
     match kind {
         Kind::Read => {
             let whole = near.racks_from_nearest().find(|rack| rack.nodes.iter().all(|node| health(*node)));
@@ -139,6 +136,12 @@ pub fn every_owner(kind: Kind, topology: &Topology, health: &dyn Fn(PeerId) -> b
 }
 
 impl Plan {
+    /// This node alone, whatever it owns.
+    pub fn of(peer: PeerId) -> Plan {
+        let target = Target { peer, ask: Ask::Execute, datacenter: 0, part: Part::Vote };
+        Plan { targets: SmallVec::from_slice(&[target]), need: Need::One, remote_failovers: 0 }
+    }
+
     /// Whose part a target has: its own, or for a spare that of the target it stands in for.
     pub fn part_of(&self, index: usize) -> Part {
         let before = self.targets[..=index].iter().rev().map(|target| target.part);

@@ -1,7 +1,7 @@
 //! Bytes ↔ requests and replies. Pure: no sockets, no clock, no ring.
 
-pub mod codec;
 pub mod c_peer;
+pub mod codec;
 pub mod commands;
 pub mod keys;
 pub mod memcache;
