@@ -77,19 +77,26 @@ impl<T> Matcher<T> {
 /// it did not ask for crashes, and one that misses a reply leaves its client waiting.
 #[derive(Debug, Default)]
 pub struct Responder {
-    /// Id, and the datacenter's digit to repeat.
-    asked: VecDeque<(u64, bool)>,
+    asked: VecDeque<Question>,
+}
+
+/// What a reply's head repeats of its request's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub id: u64,
+    pub same_datacenter: bool,
 }
 
 impl Responder {
-    pub fn asked(&mut self, id: u64, same_datacenter: bool) {
-        self.asked.push_back((id, same_datacenter));
+    /// Exactly one `answer` will follow for it.
+    pub fn asked(&mut self, question: Question) {
+        self.asked.push_back(question);
     }
 
     /// The oldest request is answered; an empty reply says nothing (memcached's `noreply`). More replies than requests
     /// are a mistake of ours and are not sent.
     pub fn answer(&mut self, reply: &[u8], out: &mut Vec<u8>) {
-        let Some((id, same_datacenter)) = self.asked.pop_front() else {
+        let Some(Question { id, same_datacenter }) = self.asked.pop_front() else {
             debug_assert!(false, "a reply to nothing");
             return;
         };
@@ -167,8 +174,8 @@ mod tests {
     #[test]
     fn the_responder_answers_in_order_and_repeats_the_digit() {
         let mut responder = Responder::default();
-        for (id, near) in [(7, true), (9, false), (12, true)] {
-            responder.asked(id, near);
+        for (id, same_datacenter) in [(7, true), (9, false), (12, true)] {
+            responder.asked(Question { id, same_datacenter });
         }
         let mut out = Vec::new();
         responder.answer(b"+OK\r\n", &mut out);

@@ -1,35 +1,28 @@
-//! The end of a connection between nodes that is asked: bytes → requests and gossip, replies → bytes.
-//! Owns: the place in a request that is still arriving, and the order of replies. Knows nothing of: sockets, owners.
+//! The end of a connection between nodes that is asked: bytes → requests and gossip.
+//! Owns: the place in a request that is still arriving. Knows nothing of: sockets, owners, replies. Those are the
+//! `Responder`'s, a value of its own: a request may be answered while its bytes are still borrowed from here.
 
 use super::decode::{GossipScan, Scan, gossip, scan};
 use super::header::Message;
-use super::order::Responder;
+use super::order::Question;
 use crate::protocol::Protocol;
 use crate::protocol::codec::Decoder;
 use crate::protocol::reply::write_error;
 use crate::protocol::request::{Decoded, Limits, Request};
 
-pub struct Answering {
+pub struct Hearing {
     protocol: Protocol,
     decoder: Decoder,
     /// The decoder lost its place and is to be replaced.
     is_lost: bool,
-    responder: Responder,
-}
-
-/// Which request a reply is for: to be handed to `Answering::took` when the request is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Question {
-    id: u64,
-    same_datacenter: bool,
 }
 
 /// What an inbox begins with. Advance it by `consumed` and look again.
 #[derive(Debug)]
 pub enum Heard<'a> {
-    /// `Execute` or `Forward`. To be answered in its turn.
+    /// `Execute` or `Forward`. `Responder::asked` hears of the question before the coordinator hears of the request.
     Request { consumed: usize, question: Question, message: Message, request: Request<'a> },
-    /// To be answered with `error` in its turn.
+    /// The same; to be answered with `error` in its turn.
     Refused { consumed: usize, question: Question, error: Vec<u8> },
     /// Not answered.
     Gossip { consumed: usize, payload: &'a [u8] },
@@ -41,9 +34,9 @@ pub enum Heard<'a> {
     Encrypted,
 }
 
-impl Answering {
-    pub fn new(protocol: Protocol) -> Answering {
-        Answering { protocol, decoder: Decoder::new(protocol), is_lost: false, responder: Responder::default() }
+impl Hearing {
+    pub fn new(protocol: Protocol) -> Hearing {
+        Hearing { protocol, decoder: Decoder::new(protocol), is_lost: false }
     }
 
     pub fn hear<'a>(&'a mut self, inbox: &'a [u8], limits: &Limits) -> Heard<'a> {
@@ -90,36 +83,23 @@ impl Answering {
             Decoded::Incomplete { need } => Heard::Incomplete { need: head + need },
         }
     }
-
-    /// A request was taken, or refused: exactly one `answer` will follow for it.
-    pub fn took(&mut self, question: Question) {
-        self.responder.asked(question.id, question.same_datacenter);
-    }
-
-    /// Appends the reply to the oldest request that is not answered. An empty one says nothing.
-    pub fn answer(&mut self, reply: &[u8], out: &mut Vec<u8>) {
-        self.responder.answer(reply, out);
-    }
-
-    pub fn outstanding(&self) -> usize {
-        self.responder.len()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::peer::Responder;
 
     /// Hears all of `bytes`, as they are and byte by byte; takes requests and refusals and answers with their number.
     fn check(bytes: &[u8], expected: &[&str], replies: &str) {
         for step in [bytes.len(), 1] {
-            let mut answering = Answering::new(Protocol::Resp);
+            let mut hearing = Hearing::new(Protocol::Resp);
             let (mut heard, mut inbox, mut garbage) = (Vec::new(), Vec::new(), 0);
             let mut questions = Vec::new();
             for piece in bytes.chunks(step) {
                 inbox.extend_from_slice(piece);
                 loop {
-                    let (consumed, text) = match answering.hear(&inbox, &Limits::default()) {
+                    let (consumed, text) = match hearing.hear(&inbox, &Limits::default()) {
                         Heard::Incomplete { need } => {
                             assert!(need > inbox.len());
                             break;
@@ -149,11 +129,11 @@ mod tests {
             }
             heard.push(format!("{garbage} garbage"));
             assert_eq!(heard, expected, "in steps of {step}");
-            let mut out = Vec::new();
-            questions.iter().for_each(|question| answering.took(*question));
-            (0..questions.len()).for_each(|n| answering.answer(format!(":{n}\r\n").as_bytes(), &mut out));
+            let (mut responder, mut out) = (Responder::default(), Vec::new());
+            questions.iter().for_each(|question| responder.asked(*question));
+            (0..questions.len()).for_each(|n| responder.answer(format!(":{n}\r\n").as_bytes(), &mut out));
             assert_eq!(String::from_utf8(out).unwrap(), replies);
-            assert_eq!(answering.outstanding(), 0);
+            assert!(responder.is_empty());
         }
     }
 
