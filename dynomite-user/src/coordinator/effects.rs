@@ -43,8 +43,12 @@ pub trait Effects {
     fn to_datastore(&mut self, lane: u32, outgoing: Outgoing<'_>) -> Result<(), SendError>;
     /// Queues a frame for a peer. Frames of one `lane` keep their order.
     fn to_peer(&mut self, peer: PeerId, ask: Ask, lane: u32, outgoing: Outgoing<'_>) -> Result<(), SendError>;
-    /// Queues a frame on the client's own datastore connection, dialling it first if need be.
-    fn to_private(&mut self, client: ClientId, outgoing: Option<Leg>, frame: &[u8]) -> Result<(), SendError>;
+    /// Queues a frame on the client's own datastore connection, dialling it first if need be; it speaks RESP3 there if
+    /// the client does. Without a leg, whatever comes back is a push.
+    fn to_private(&mut self, client: ClientId, is_resp3: bool, leg: Option<Leg>, frame: &[u8])
+    -> Result<(), SendError>;
+    /// Closes the client's own datastore connection, and forgets the state on it.
+    fn drop_private(&mut self, client: ClientId);
     /// Says one whole reply, the next in the client's order. An empty one keeps the order but says nothing.
     fn to_client(&mut self, client: ClientId, reply: &[u8]);
     /// Nothing more will be said: close when what was said is out.

@@ -72,7 +72,7 @@ impl Coordinator {
         };
         state.mode = mode;
         if mode == Mode::Subscribed {
-            if effects.to_private(client, None, request.frame).is_err() {
+            if effects.to_private(client, state.is_resp3, None, request.frame).is_err() {
                 effects.close(client);
             }
             return Some(Taken::Yes);
@@ -89,7 +89,7 @@ impl Coordinator {
         let class = if private == Some(Private::Blocking) { NO_DEADLINE } else { CLASS_DATASTORE };
         let ticket = self.in_flight.open(entry, class, now + timeout);
         state.order.set_ticket(place, ticket);
-        if let Err(error) = effects.to_private(client, Some(ticket.leg(0)), request.frame) {
+        if let Err(error) = effects.to_private(client, state.is_resp3, Some(ticket.leg(0)), request.frame) {
             self.fail(ticket, fault_of(error, PeerId::SELF), now, effects);
         }
         Some(taken)

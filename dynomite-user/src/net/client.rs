@@ -12,7 +12,8 @@ pub struct Client {
     pub token: Token,
     pub inbox: Inbox,
     pub outbox: Outbox,
-    pub decoder: Decoder,
+    /// Away while its requests are handled.
+    pub decoder: Option<Decoder>,
     /// How many bytes the request at the head of the inbox needs before it can be whole.
     pub need: usize,
     /// The socket may hold bytes that were not read: no event will come for them.
@@ -46,7 +47,7 @@ impl Client {
             token,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
-            decoder,
+            decoder: Some(decoder),
             need: 0,
             readable: false,
             read_closed: false,

@@ -55,12 +55,17 @@ impl Datastore {
         }
         if was_down {
             for frame in greeting {
-                self.link.push(frame, pool);
-                self.sent.push_back(Sent { leg: None, expect: Expect::Resp, at: now, bytes: 0, is_write: false });
+                self.greet(frame, now, pool);
             }
             self.heard_at = now;
         }
         true
+    }
+
+    /// Says something of our own, whose answer must be a good one.
+    pub fn greet(&mut self, frame: &[u8], now: Moment, pool: &mut Pool) {
+        self.link.push(frame, pool);
+        self.sent.push_back(Sent { leg: None, expect: Expect::Resp, at: now, bytes: 0, is_write: false });
     }
 
     pub fn send(

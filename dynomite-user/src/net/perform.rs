@@ -1,6 +1,7 @@
 //! The coordinator's effects, for real: bytes into the buffers of connections, flushed once at the end of a wake-up.
 //! Owns: every connection of one worker. Decides nothing about requests.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use slab::Slab;
 
 use super::buffer::Pool;
 use super::client::Client;
-use super::datastore::Datastore;
+use super::datastore::{Datastore, Sent};
 use super::link::{self, Link};
 use crate::coordinator::{Ask, ClientId, Effects, Leg, Outgoing, SendError};
 use crate::moment::Moment;
@@ -32,6 +33,7 @@ pub enum Source {
 }
 
 const KIND_SHIFT: u32 = 56;
+const HELLO_3: &[u8] = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n";
 
 impl Source {
     pub fn token(self) -> Token {
@@ -171,21 +173,48 @@ impl Io {
             return Err(SendError::Full);
         }
         datastore.send(outgoing, self.now, &mut self.pool, &self.stats)?;
+        self.mark_datastore(index);
+        Ok(())
+    }
+
+    pub fn mark_datastore(&mut self, index: usize) {
+        let datastore = &mut self.datastores[index];
         if !datastore.dirty {
             datastore.dirty = true;
             self.dirty_datastores.push(index);
         }
-        Ok(())
     }
 
-    /// Closes a client's own datastore connection, if it has one.
-    pub fn drop_private(&mut self, client: usize) {
-        let Some(index) = self.clients.get_mut(client).and_then(|client| client.private.take()) else { return };
+    /// The client's own datastore connection, made if there is none.
+    fn private_of(&mut self, client: ClientId) -> Result<usize, SendError> {
+        let number = client.0 as usize;
+        if let Some(index) = self.clients.get(number).ok_or(SendError::Down)?.private {
+            return Ok(index);
+        }
+        if self.privates >= self.settings.private_max {
+            return Err(SendError::Full);
+        }
+        let index = self.add_datastore(Some(client));
+        self.clients[number].private = Some(index);
+        self.privates += 1;
+        self.stats.bump(Stat::datastore_own_connections);
+        Ok(index)
+    }
+
+    /// Closes a client's own datastore connection, if it has one; what was asked on it and will not be answered.
+    #[must_use]
+    pub fn close_private(&mut self, client: usize) -> VecDeque<Sent> {
+        let Some(index) = self.clients.get_mut(client).and_then(|client| client.private.take()) else {
+            return VecDeque::new();
+        };
         let mut datastore = self.datastores.remove(index);
+        if datastore.link.is_up() {
+            self.stats.sub(Stat::datastore_connections, 1);
+        }
         datastore.link.lose(&self.registry, self.now);
-        datastore.forget(self.scanner(), &self.stats);
         self.privates -= 1;
         self.stats.sub(Stat::datastore_own_connections, 1);
+        datastore.forget(self.scanner(), &self.stats)
     }
 }
 
@@ -202,34 +231,36 @@ impl Effects for Io {
         Err(SendError::Down)
     }
 
-    fn to_private(&mut self, client: ClientId, leg: Option<Leg>, frame: &[u8]) -> Result<(), SendError> {
-        let number = client.0 as usize;
-        let index = match self.clients.get(number).ok_or(SendError::Down)?.private {
-            Some(index) => index,
-            None if self.privates >= self.settings.private_max => return Err(SendError::Full),
-            None => {
-                let index = self.add_datastore(Some(client));
-                self.clients[number].private = Some(index);
-                self.privates += 1;
-                self.stats.bump(Stat::datastore_own_connections);
-                index
-            }
-        };
+    fn to_private(
+        &mut self,
+        client: ClientId,
+        is_resp3: bool,
+        leg: Option<Leg>,
+        frame: &[u8],
+    ) -> Result<(), SendError> {
+        let index = self.private_of(client)?;
+        let datastore = &mut self.datastores[index];
+        let was_down = datastore.link.is_down();
+        if !datastore.ready(&self.registry, &self.settings.greeting, self.now, &mut self.pool) {
+            return Err(SendError::Down);
+        }
+        if was_down && is_resp3 {
+            datastore.greet(HELLO_3, self.now, &mut self.pool);
+        }
         match leg {
             Some(leg) => self.ask_datastore(index, Outgoing { leg, frame, expect: Expect::Resp, is_write: true }),
             None => {
-                let datastore = &mut self.datastores[index];
-                if !datastore.ready(&self.registry, &self.settings.greeting, self.now, &mut self.pool) {
-                    return Err(SendError::Down);
-                }
                 datastore.link.push(frame, &mut self.pool);
-                if !datastore.dirty {
-                    datastore.dirty = true;
-                    self.dirty_datastores.push(index);
-                }
+                self.mark_datastore(index);
                 Ok(())
             }
         }
+    }
+
+    fn drop_private(&mut self, client: ClientId) {
+        // The coordinator asks for it when nothing is outstanding there.
+        let unanswered = self.close_private(client.0 as usize);
+        debug_assert!(unanswered.iter().all(|sent| sent.leg.is_none()));
     }
 
     fn to_client(&mut self, client: ClientId, reply: &[u8]) {

@@ -340,7 +340,7 @@ impl Worker {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    client.readable = false;
+                    (client.readable, client.read_closed) = (false, false);
                     return;
                 }
                 Err(error) => {
@@ -392,7 +392,7 @@ impl Worker {
     fn handle(&mut self, index: usize, bytes: &[u8]) -> usize {
         let Some(client) = self.io.clients.get_mut(index) else { return 0 };
         let id = ClientId(index as u32);
-        let mut decoder = std::mem::replace(&mut client.decoder, Decoder::new(self.settings.protocol));
+        let Some(mut decoder) = client.decoder.take() else { return 0 };
         let mut done = 0;
         let mut need = 0;
         while done < bytes.len() {
@@ -403,8 +403,11 @@ impl Worker {
                         Taken::Yes => done += consumed,
                         Taken::Hold => {
                             done += consumed;
-                            self.hold(index);
-                            break;
+                            // Answered at once, it was resumed before it was held.
+                            if self.coordinator.outstanding(id) > 0 {
+                                self.hold(index);
+                                break;
+                            }
                         }
                         Taken::NotYet => {
                             self.hold(index);
@@ -435,7 +438,7 @@ impl Worker {
             }
         }
         if let Some(client) = self.io.clients.get_mut(index) {
-            client.decoder = decoder;
+            client.decoder = Some(decoder);
             client.need = need;
         }
         done
@@ -464,13 +467,14 @@ impl Worker {
     }
 
     fn drop_client(&mut self, index: usize, why: Stat) {
-        self.io.drop_private(index);
+        let unanswered = self.io.close_private(index);
         let Some(mut client) = self.io.clients.try_remove(index) else { return };
         let _ = self.io.registry.deregister(&mut client.stream);
         client.outbox.clear(&mut self.io.pool);
         client.inbox.clear();
         client.inbox.settle(&mut self.io.pool);
         self.coordinator.disconnect(ClientId(index as u32));
+        self.fail_all(unanswered);
         self.stats.bump(why);
         self.stats.sub(Stat::client_connections, 1);
     }
@@ -484,23 +488,15 @@ impl Worker {
             Progress::Connected => {
                 self.stats.bump(Stat::datastore_connects);
                 self.stats.bump(Stat::datastore_connections);
-                self.mark_datastore(index);
+                self.io.mark_datastore(index);
             }
             Progress::Same => {}
         }
         if event.is_writable() {
-            self.mark_datastore(index);
+            self.io.mark_datastore(index);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.read_datastore(index, event.is_read_closed() || event.is_error());
-        }
-    }
-
-    fn mark_datastore(&mut self, index: usize) {
-        let datastore = &mut self.io.datastores[index];
-        if !datastore.dirty {
-            datastore.dirty = true;
-            self.io.dirty_datastores.push(index);
         }
     }
 
