@@ -4,22 +4,70 @@
 use super::Protocol;
 use super::commands::{CPeer, Keys};
 use super::request::Request;
+use super::resp::encode;
 
 /// A key must fit one of the peer's buffers, with what stands around it (16 KB by default).
 const KEY_BYTES_MAX: usize = 16_319;
 
+/// Runs whatever it is given.
+const SCRIPT: &[u8] = b"return redis.pcall(unpack(ARGV))";
+/// Lua's stack holds not many more.
+const SCRIPT_ARGS_MAX: u32 = 6000;
+
+/// What a C peer gets for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digest {
+    AsItIs,
+    /// What `wrap` writes.
+    Wrapped,
+    Never,
+}
+
+/// How can a C peer be asked this?
+pub fn digest(request: &Request<'_>) -> Digest {
+    if takes(request) {
+        Digest::AsItIs
+    } else if is_wrappable(request) {
+        Digest::Wrapped
+    } else {
+        Digest::Never
+    }
+}
+
+/// A command that is no business of a C peer's parser if it comes inside a script. Scripts lose what tells one null from
+/// another and arrays in arrays, so only commands whose reply is one element.
+fn is_wrappable(request: &Request<'_>) -> bool {
+    request.protocol == Protocol::Resp
+        && (request.command.fast || request.command.fast_alone)
+        && request.args <= SCRIPT_ARGS_MAX
+        && request.key.is_some()
+        && request.keys().all(fits)
+}
+
+/// Appends the request as a script with the same keys and the same reply.
+pub fn wrap(request: &Request<'_>, out: &mut Vec<u8>) {
+    let keys = request.keys().count();
+    out.reserve(request.frame.len() + 256);
+    encode::array_head(3 + keys + request.args as usize, out);
+    encode::bulk(b"eval", out);
+    encode::bulk(SCRIPT, out);
+    encode::bulk(keys.to_string().as_bytes(), out);
+    request.keys().for_each(|key| encode::bulk(key, out));
+    request.arguments().for_each(|argument| encode::bulk(argument, out));
+}
+
 /// May it be sent to a C peer, as it is?
 pub fn takes(request: &Request<'_>) -> bool {
     let CPeer::Args { min, max } = request.command.c_peer else { return false };
+    if request.protocol == Protocol::Memcache {
+        // What is odd about it is not sent to anybody: see `memcache::rewrite`.
+        return true;
+    }
     let words = request.command.name.split(' ').count() as u32;
     let args = request.args.saturating_sub(words);
     if args < min.into() || args > max {
         return false;
     }
-    if request.protocol == Protocol::Memcache {
-        return true;
-    }
-    let fits = |key: &[u8]| !key.is_empty() && key.len() <= KEY_BYTES_MAX;
     match request.command.keys {
         // What stands where others have their key is read as one.
         Keys::None => request.argument(words as usize).is_none_or(fits),
@@ -27,6 +75,10 @@ pub fn takes(request: &Request<'_>) -> bool {
         _ if request.key.is_none() => false,
         _ => request.keys().all(fits) && !nests(request),
     }
+}
+
+fn fits(key: &[u8]) -> bool {
+    !key.is_empty() && key.len() <= KEY_BYTES_MAX
 }
 
 /// Does a C peer take it for the write that it is, and so replicate it within its datacenter? If not, every rack's owner
@@ -78,6 +130,24 @@ mod tests {
     }
 
     #[test]
+    fn memcached_commands_as_they_are_rewritten() {
+        for (line, expected) in [
+            ("set k 0 0 1 noreply\r\nx", true),
+            ("delete k 0", true),
+            ("touch k 9", true),
+            ("get k", false),
+            ("mg k v", false),
+        ] {
+            let mut decoder = crate::protocol::memcache::Decoder::default();
+            let line = format!("{line}\r\n");
+            let Decoded::Request { request, .. } = decoder.decode(line.as_bytes(), &Limits::default()) else {
+                panic!("{line}")
+            };
+            assert_eq!(takes(&request), expected, "{line}");
+        }
+    }
+
+    #[test]
     fn its_keys() {
         check("get '' / del a '' b / keys ''", false);
         check(&format!("get {}", "k".repeat(KEY_BYTES_MAX)), true);
@@ -85,6 +155,38 @@ mod tests {
         check(&format!("set k {}", "v".repeat(30_000)), true);
         check("eval s 1 k / evalsha s 2 a b", true);
         check("eval s 0 x / eval s 0 / eval s x k", false);
+    }
+
+    #[test]
+    fn what_it_takes_inside_a_script() {
+        let check = |line: &str, expected: Option<&str>| {
+            let mut decoder = Decoder::default();
+            let line = format!("{line}\r\n");
+            let Decoded::Request { request, .. } = decoder.decode(line.as_bytes(), &Limits::default()) else {
+                panic!("{line}")
+            };
+            let Some(expected) = expected else { return assert_eq!(digest(&request), Digest::Never, "{line}") };
+            assert_eq!(digest(&request), Digest::Wrapped, "{line}");
+            let mut out = Vec::new();
+            wrap(&request, &mut out);
+            let mut again = Decoder::default();
+            let Decoded::Request { consumed, request: wrapped } = again.decode(&out, &Limits::default()) else {
+                panic!("{}", out.escape_ascii())
+            };
+            assert_eq!(consumed, out.len());
+            assert!(takes(&wrapped));
+            let words: Vec<_> = wrapped.arguments().skip(2).map(|word| String::from_utf8_lossy(word)).collect();
+            assert_eq!(words.join(" "), expected);
+        };
+        check("hset h a 1 b 2", Some("1 h hset h a 1 b 2"));
+        check("unlink a b a", Some("3 a b a unlink a b a"));
+        check("Expire k 1 NX", Some("1 k Expire k 1 NX"));
+        check("restore k 0 x replace", Some("1 k restore k 0 x replace"));
+        check("lpop l 2", None);
+        check("lpos l x", None);
+        check("unlink a ''", None);
+        check("dbsize", None);
+        check(&format!("unlink {}", "k ".repeat(7000)), None);
     }
 
     #[test]

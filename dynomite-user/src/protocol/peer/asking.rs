@@ -1,7 +1,7 @@
 //! The end of a connection between nodes that asks: requests → bytes, bytes → whose reply.
 //! Owns: what is outstanding and the place in a reply that is still arriving. Knows nothing of: sockets, time.
 
-use super::decode::{Scan, scan};
+use super::decode::{Scan, next_head, scan};
 use super::encode;
 use super::header::Message;
 use super::order::Matcher;
@@ -23,15 +23,13 @@ pub enum Said<'a, T> {
         consumed: usize,
         value: T,
         reply: Reply<'a>,
+        /// It comes from a node of ours, which understands whatever we do.
+        is_ours: bool,
     },
     /// A reply that nobody waits for, or no reply at all: count it.
-    Garbage {
-        consumed: usize,
-    },
+    Garbage { consumed: usize },
     /// Nothing more can be known before the inbox holds `need` bytes (> what it holds now).
-    Incomplete {
-        need: usize,
-    },
+    Incomplete { need: usize },
     /// A reply that is none, or an encrypted one. Close: nothing that comes behind it can be trusted.
     Broken,
 }
@@ -84,11 +82,25 @@ impl<T> Asking<T> {
             }
         };
         let rest = &inbox[head..];
+        match next_head(rest) {
+            // No reply at all, and the next one behind it: whoever waited for it will not hear.
+            Some(true) => {
+                if let Some((_, value)) = self.matcher.replied(header.id, |(_, value)| lost(value)) {
+                    lost(value);
+                }
+                return Said::Garbage { consumed: head };
+            }
+            None => return Said::Incomplete { need: inbox.len() + 1 },
+            Some(false) => {}
+        }
         match self.scanner.scan(expect, rest) {
             Scanned::Reply { len, is_error } => {
                 let consumed = head + len;
                 match self.matcher.replied(header.id, |(_, value)| lost(value)) {
-                    Some((_, value)) => Said::Reply { consumed, value, reply: Reply { frame: &rest[..len], is_error } },
+                    Some((_, value)) => {
+                        let reply = Reply { frame: &rest[..len], is_error };
+                        Said::Reply { consumed, value, reply, is_ours: header.is_ours() }
+                    }
                     None => Said::Garbage { consumed },
                 }
             }
@@ -144,9 +156,10 @@ mod tests {
                             garbage += consumed;
                             (consumed, None)
                         }
-                        Said::Reply { consumed, value, reply } => {
+                        Said::Reply { consumed, value, reply, is_ours } => {
                             let error = if reply.is_error { "!" } else { "" };
-                            (consumed, Some(format!("{value}={error}{}", reply.frame.escape_ascii())))
+                            let ours = if is_ours { " ours" } else { "" };
+                            (consumed, Some(format!("{value}={error}{}{ours}", reply.frame.escape_ascii())))
                         }
                     };
                     said.extend(lost);
@@ -169,7 +182,7 @@ mod tests {
         asking.ask(Message::Forward, false, 31, Expect::Resp, (), &mut out);
         assert_eq!(
             out,
-            b"   $2014$ 1 3 0 1 1 *1 d *22\r\n   $2014$ 2 7 0 1 1 *1 a *1\r\nx   $2014$ 3 4 0 1 0 *1 d *31\r\n"
+            b"   $2014$ 1 3 0 2 1 *1 d *22\r\n   $2014$ 2 7 0 2 1 *1 a *1\r\nx   $2014$ 3 4 0 2 0 *1 d *31\r\n"
         );
     }
 
@@ -178,8 +191,8 @@ mod tests {
         check(
             Protocol::Resp,
             Expect::Resp,
-            b"   $2014$ 1 5 0 1 1 *1 d *5\r\n+OK\r\n   $2014$ 2 0 0 1 1 *1 d *37\r\n$2\r\nP2\r\n   $2014$ 3 5 0 1 1 *1 d *9\r\n-ERR no\r\n",
-            &["1=+OK\\r\\n", "2=$2\\r\\nP2\\r\\n", "3=!-ERR no\\r\\n", "0 garbage, 0 mismatches"],
+            b"   $2014$ 1 5 0 1 1 *1 d *5\r\n+OK\r\n   $2014$ 2 0 0 1 1 *1 d *37\r\n$2\r\nP2\r\n   $2014$ 3 5 0 2 1 *1 d *9\r\n-ERR no\r\n",
+            &["1=+OK\\r\\n", "2=$2\\r\\nP2\\r\\n", "3=!-ERR no\\r\\n ours", "0 garbage, 0 mismatches"],
         );
     }
 
@@ -200,6 +213,16 @@ mod tests {
             Expect::Values,
             b"   $2014$ 1 5 0 1 1 *1 d *5\r\nVALUE k 0 5\r\nSTORE\r\nEND\r\n   $2014$ 7 5 0 1 1 *1 d *8\r\nSTORED\r\n   $2014$ 2 5 0 1 1 *1 d *5\r\nEND\r\n",
             &["1=VALUE k 0 5\\r\\nSTORE\\r\\nEND\\r\\n", "2=END\\r\\n", "left 3", "37 garbage, 1 mismatches"],
+        );
+    }
+
+    #[test]
+    fn a_head_without_a_reply_fails_its_request_alone() {
+        check(
+            Protocol::Resp,
+            Expect::Resp,
+            b"   $2014$ 1 5 0 1 1 *1 d *0\r\n   $2014$ 2 5 0 1 1 *1 d *5\r\n+OK\r\n",
+            &["lost 1", "2=+OK\\r\\n", "left 3", "29 garbage, 0 mismatches"],
         );
     }
 

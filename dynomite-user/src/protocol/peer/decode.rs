@@ -60,6 +60,21 @@ pub fn gossip(header: &Header<'_>, rest: &[u8]) -> GossipScan {
     }
 }
 
+/// Where a payload is expected: does the next message begin instead? `None`: that cannot be told yet. No request and no
+/// reply begins like a head.
+#[inline]
+pub(super) fn next_head(rest: &[u8]) -> Option<bool> {
+    let start = &rest[rest.iter().take(3).take_while(|byte| **byte == b' ').count()..];
+    if start.len() >= MAGIC.len() && !start.starts_with(MAGIC) {
+        return Some(false);
+    }
+    match scan(rest) {
+        Scan::Head { .. } => Some(true),
+        Scan::Garbage { .. } => Some(false),
+        Scan::Incomplete => None,
+    }
+}
+
 /// All up to the next place at or behind `from` where a head may begin, blanks included.
 fn garbage(inbox: &[u8], from: usize) -> Scan<'_> {
     let next = memmem::find(&inbox[from..], MAGIC).map(|at| from + at).unwrap_or_else(|| {

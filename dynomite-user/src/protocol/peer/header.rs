@@ -5,8 +5,8 @@
 
 /// Where a head starts. Nodes write three blanks before it and want none.
 pub const MAGIC: &[u8; 6] = b"$2014$";
-/// The only version there is. Nobody looks at it.
-pub const VERSION: u64 = 1;
+/// What our nodes write into every head. C nodes write 1 and look at nobody's, so a reply tells who is at the other end.
+pub const VERSION: u64 = 2;
 /// Six numbers of up to twenty digits, blanks, and the largest data. What goes on for longer is no head.
 pub const HEAD_BYTES_MAX: usize = 1024;
 /// The session key under an RSA key of 4096 bits; C nodes send 128 bytes.
@@ -80,6 +80,11 @@ pub struct Header<'a> {
 }
 
 impl Header<'_> {
+    /// The sender is one of ours: it understands whatever we do.
+    pub fn is_ours(&self) -> bool {
+        self.version >= VERSION
+    }
+
     /// The payload is encrypted. Any other combination of flags means that it is not.
     pub fn is_encrypted(&self) -> bool {
         self.flags == 1

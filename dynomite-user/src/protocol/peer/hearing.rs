@@ -2,7 +2,7 @@
 //! Owns: the place in a request that is still arriving. Knows nothing of: sockets, owners, replies. Those are the
 //! `Responder`'s, a value of its own: a request may be answered while its bytes are still borrowed from here.
 
-use super::decode::{GossipScan, Scan, gossip, scan};
+use super::decode::{GossipScan, Scan, gossip, next_head, scan};
 use super::header::Message;
 use super::order::Question;
 use crate::protocol::Protocol;
@@ -13,8 +13,6 @@ use crate::protocol::request::{Decoded, Limits, Request};
 pub struct Hearing {
     protocol: Protocol,
     decoder: Decoder,
-    /// The decoder lost its place and is to be replaced.
-    is_lost: bool,
 }
 
 /// What an inbox begins with. Advance it by `consumed` and look again.
@@ -24,6 +22,9 @@ pub enum Heard<'a> {
     Request { consumed: usize, question: Question, message: Message, request: Request<'a> },
     /// The same; to be answered with `error` in its turn.
     Refused { consumed: usize, question: Question, error: Vec<u8> },
+    /// To be answered with `error` in its turn; then close. What is left of the request is data of some client: a head
+    /// found in there is that client's, too.
+    Broken { question: Question, error: Vec<u8> },
     /// Not answered.
     Gossip { consumed: usize, payload: &'a [u8] },
     /// No message, or one without a meaning: count it.
@@ -36,7 +37,7 @@ pub enum Heard<'a> {
 
 impl Hearing {
     pub fn new(protocol: Protocol) -> Hearing {
-        Hearing { protocol, decoder: Decoder::new(protocol), is_lost: false }
+        Hearing { protocol, decoder: Decoder::new(protocol) }
     }
 
     pub fn hear<'a>(&'a mut self, inbox: &'a [u8], limits: &Limits) -> Heard<'a> {
@@ -47,9 +48,6 @@ impl Hearing {
         };
         if header.is_encrypted() {
             return Heard::Encrypted;
-        }
-        if std::mem::take(&mut self.is_lost) {
-            self.decoder = Decoder::new(self.protocol);
         }
         let rest = &inbox[head..];
         if header.message == Message::Gossip {
@@ -63,26 +61,30 @@ impl Hearing {
             return Heard::Garbage { consumed: head };
         }
         let question = Question { id: header.id, same_datacenter: header.same_datacenter };
-        // A payload that is none still had a head, and whoever sent it waits for an answer. What is left of it is
-        // garbage up to the next head.
+        // Without a payload it still has a head, and whoever sent it waits for an answer.
+        let protocol = self.protocol;
         let refused = |consumed, error| Heard::Refused { consumed: head + consumed, question, error };
+        match next_head(rest) {
+            Some(true) => return refused(0, empty(protocol)),
+            None => return Heard::Incomplete { need: inbox.len() + 1 },
+            Some(false) => {}
+        }
         match self.decoder.decode(rest, limits) {
             Decoded::Request { consumed, request } => {
                 Heard::Request { consumed: head + consumed, question, message: header.message, request }
             }
             Decoded::Refused { consumed, error } => refused(consumed, error),
-            Decoded::Broken { error } => {
-                self.is_lost = true;
-                refused(0, error)
-            }
-            Decoded::Skip { consumed } => {
-                let mut error = Vec::new();
-                write_error(self.protocol, "empty request", &mut error);
-                refused(consumed, error)
-            }
+            Decoded::Broken { error } => Heard::Broken { question, error },
+            Decoded::Skip { consumed } => refused(consumed, empty(protocol)),
             Decoded::Incomplete { need } => Heard::Incomplete { need: head + need },
         }
     }
+}
+
+fn empty(protocol: Protocol) -> Vec<u8> {
+    let mut error = Vec::new();
+    write_error(protocol, "empty request", &mut error);
+    error
 }
 
 #[cfg(test)]
@@ -96,7 +98,7 @@ mod tests {
             let mut hearing = Hearing::new(Protocol::Resp);
             let (mut heard, mut inbox, mut garbage) = (Vec::new(), Vec::new(), 0);
             let mut questions = Vec::new();
-            for piece in bytes.chunks(step) {
+            'all: for piece in bytes.chunks(step) {
                 inbox.extend_from_slice(piece);
                 loop {
                     let (consumed, text) = match hearing.hear(&inbox, &Limits::default()) {
@@ -116,6 +118,11 @@ mod tests {
                         Heard::Refused { consumed, question, error } => {
                             questions.push(question);
                             (consumed, Some(error.escape_ascii().to_string()))
+                        }
+                        Heard::Broken { question, error } => {
+                            questions.push(question);
+                            heard.push(format!("broken {}", error.escape_ascii()));
+                            break 'all;
                         }
                         Heard::Request { consumed, question, message, request } => {
                             questions.push(question);
@@ -142,25 +149,39 @@ mod tests {
         check(
             b"   $2014$ 5 3 0 1 1 *1 d *62\r\n*3\r\n$3\r\nSET\r\n$3\r\nfoo\r\n$3\r\nbar\r\n   $2014$ 9 4 0 1 0 *1 d *0\r\n*2\r\n$3\r\nget\r\n$1\r\nx\r\n",
             &["Execute set foo", "Forward get x", "0 garbage"],
-            "   $2014$ 5 5 0 1 1 *1 d *4\r\n:0\r\n   $2014$ 9 5 0 1 0 *1 d *4\r\n:1\r\n",
+            "   $2014$ 5 5 0 2 1 *1 d *4\r\n:0\r\n   $2014$ 9 5 0 2 0 *1 d *4\r\n:1\r\n",
         );
     }
 
     #[test]
     fn what_is_no_request_is_answered_too() {
         check(
-            b"   $2014$ 5 3 0 1 1 *1 d *9\r\n*1\r\n:1\r\n   $2014$ 9 3 0 1 1 *1 d *16\r\n*1\r\n$6\r\nfrobni\r\n",
-            &[
-                "-ERR Protocol error: expected \\'$\\', got \\':\\'\\r\\n",
-                "-ERR unknown command \\'frobni\\', with args beginning with: \\r\\n",
-                "8 garbage",
-            ],
-            "   $2014$ 5 5 0 1 1 *1 d *4\r\n:0\r\n   $2014$ 9 5 0 1 1 *1 d *4\r\n:1\r\n",
+            b"   $2014$ 9 3 0 1 1 *1 d *16\r\n*1\r\n$6\r\nfrobni\r\n",
+            &["-ERR unknown command \\'frobni\\', with args beginning with: \\r\\n", "0 garbage"],
+            "   $2014$ 9 5 0 2 1 *1 d *4\r\n:0\r\n",
         );
         check(
             b"   $2014$ 5 3 0 1 1 *1 d *2\r\n*0\r\n",
             &["-ERR empty request\\r\\n", "0 garbage"],
-            "   $2014$ 5 5 0 1 1 *1 d *4\r\n:0\r\n",
+            "   $2014$ 5 5 0 2 1 *1 d *4\r\n:0\r\n",
+        );
+    }
+
+    #[test]
+    fn behind_a_broken_request_nothing_is_heard() {
+        check(
+            b"   $2014$ 5 3 0 1 1 *1 d *9\r\n*1\r\n:1\r\n   $2014$ 9 3 0 1 1 *1 d *16\r\n*1\r\n$4\r\nping\r\n",
+            &["broken -ERR Protocol error: expected \\'$\\', got \\':\\'\\r\\n", "0 garbage"],
+            "   $2014$ 5 5 0 2 1 *1 d *4\r\n:0\r\n",
+        );
+    }
+
+    #[test]
+    fn a_head_without_payload_does_not_swallow_the_next() {
+        check(
+            b"   $2014$ 5 3 0 1 1 *1 d *0\r\n   $2014$ 9 3 0 1 1 *1 d *14\r\n*1\r\n$4\r\nping\r\n",
+            &["-ERR empty request\\r\\n", "Execute ping ", "0 garbage"],
+            "   $2014$ 5 5 0 2 1 *1 d *4\r\n:0\r\n   $2014$ 9 5 0 2 1 *1 d *4\r\n:1\r\n",
         );
     }
 

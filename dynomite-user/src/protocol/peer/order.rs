@@ -93,16 +93,24 @@ impl Responder {
         self.asked.push_back(question);
     }
 
-    /// The oldest request is answered; an empty reply says nothing (memcached's `noreply`). More replies than requests
-    /// are a mistake of ours and are not sent.
+    /// The oldest request is answered; an empty reply says nothing (memcached's `noreply`).
     pub fn answer(&mut self, reply: &[u8], out: &mut Vec<u8>) {
+        if self.answer_head(reply.len(), out) {
+            out.extend_from_slice(reply);
+        }
+    }
+
+    /// The same for who writes the reply elsewhere: appends its head alone. `false`, and nothing is to be sent: more
+    /// replies than requests, a mistake of ours.
+    pub fn answer_head(&mut self, reply_len: usize, out: &mut Vec<u8>) -> bool {
         let Some(Question { id, same_datacenter }) = self.asked.pop_front() else {
             debug_assert!(false, "a reply to nothing");
-            return;
+            return false;
         };
-        if !reply.is_empty() {
-            super::encode::write(super::Message::Reply, id, same_datacenter, reply, out);
+        if reply_len > 0 {
+            super::encode::write_head(super::Message::Reply, id, same_datacenter, reply_len, out);
         }
+        true
     }
 
     pub fn len(&self) -> usize {
@@ -181,7 +189,7 @@ mod tests {
         responder.answer(b"+OK\r\n", &mut out);
         responder.answer(b"", &mut out);
         responder.answer(b":1\r\n", &mut out);
-        assert_eq!(out, b"   $2014$ 7 5 0 1 1 *1 d *5\r\n+OK\r\n   $2014$ 12 5 0 1 1 *1 d *4\r\n:1\r\n");
+        assert_eq!(out, b"   $2014$ 7 5 0 2 1 *1 d *5\r\n+OK\r\n   $2014$ 12 5 0 2 1 *1 d *4\r\n:1\r\n");
         assert!(responder.is_empty());
     }
 
