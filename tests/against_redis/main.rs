@@ -2,8 +2,10 @@
 
 mod refusals;
 mod resp3;
+mod session;
 mod table;
 
+use dynomite_tests::{Datastore, Kind, need};
 use dynomite_user::protocol::request::{Decoded, Limits};
 use dynomite_user::protocol::resp::decode::Decoder;
 
@@ -17,4 +19,27 @@ fn decode<T>(frame: &[u8], with: impl FnOnce(dynomite_user::protocol::request::R
         Decoded::Refused { error, .. } | Decoded::Broken { error } => Err(error),
         other => panic!("{other:?} of {}", frame.escape_ascii()),
     }
+}
+
+/// Where a test needs one.
+const PASSWORD: &str = "secret";
+
+/// A Redis of the version that the table is about, or words about the skipped test.
+fn redis(options: &[&str]) -> Option<Datastore> {
+    let redis = Datastore::start_with(Kind::Redis, options)?;
+    let version = version(&redis);
+    if version.starts_with("7.0.") {
+        return Some(redis);
+    }
+    need::skip(&format!("the table is that of Redis 7.0, this is {version}"));
+    None
+}
+
+fn version(redis: &Datastore) -> String {
+    let mut client = redis.client();
+    // Without a password to say this is an error, which harms nobody.
+    client.ask(&format!("AUTH {PASSWORD}"));
+    let info = client.ask("INFO server").text();
+    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+    version.unwrap_or_default().trim().to_string()
 }

@@ -1,7 +1,7 @@
 //! What we refuse ourselves is refused in Redis' words, and nothing else is.
 
 use dynomite_tests::samples::SAMPLES;
-use dynomite_tests::{Client, Datastore, Random, random, resp};
+use dynomite_tests::{Client, Random, random, resp};
 use dynomite_user::protocol::resp::commands::COMMANDS;
 
 fn redis_says(client: &mut Client, frame: &[u8]) -> String {
@@ -15,7 +15,7 @@ fn we_say(frame: &[u8]) -> Option<String> {
 
 #[test]
 fn the_same_error_for_the_same_mistake() {
-    let Some(redis) = Datastore::redis() else { return };
+    let Some(redis) = super::redis(&[]) else { return };
     let mut client = redis.client();
     let long = "x".repeat(300);
     let cases: &[&[&[u8]]] = &[
@@ -43,7 +43,7 @@ fn the_same_error_for_the_same_mistake() {
 /// Too few arguments and too many, for every row that Redis has as well.
 #[test]
 fn the_same_error_for_wrong_numbers_of_arguments() {
-    let Some(redis) = Datastore::redis() else { return };
+    let Some(redis) = super::redis(&[]) else { return };
     let mut client = redis.client();
     for row in COMMANDS.iter() {
         let ours =
@@ -67,7 +67,7 @@ fn the_same_error_for_wrong_numbers_of_arguments() {
 /// What Redis would answer with anything but our words is not ours to refuse.
 #[test]
 fn nothing_else_is_refused() {
-    let Some(redis) = Datastore::redis() else { return };
+    let Some(redis) = super::redis(&[]) else { return };
     let mut client = redis.client();
     let mut random = Random::from_seed(random::seed());
     for sample in SAMPLES {

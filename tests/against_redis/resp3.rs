@@ -2,7 +2,7 @@
 //! Two databases of one Redis hold the same; one is asked in RESP2, the other in RESP3.
 
 use dynomite_tests::samples::{Likeness, SAMPLES, SETUP, Sample};
-use dynomite_tests::{Client, Datastore, Kind, Random, Value, random, resp};
+use dynomite_tests::{Client, Datastore, Random, Value, random, resp};
 use dynomite_user::protocol::resp::resp3::{convert, shape_of};
 
 struct Pair {
@@ -79,7 +79,7 @@ fn kinds(reply: &[u8]) -> String {
 
 /// It looks often whether who waits has waited long enough.
 fn start() -> Option<Datastore> {
-    Datastore::start_with(Kind::Redis, &["--hz", "500"])
+    super::redis(&["--hz", "500"])
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The command table against `COMMAND` and `COMMAND GETKEYS`.
 
 use dynomite_tests::samples::SAMPLES;
-use dynomite_tests::{Client, Datastore, Random, Value, random, resp};
+use dynomite_tests::{Client, Random, Value, random, resp};
 use dynomite_user::protocol::commands::{Kind, Routing};
 use dynomite_user::protocol::resp::commands::{COMMANDS, find};
 
@@ -22,7 +22,7 @@ fn commands(client: &mut Client) -> Vec<(String, i64, Vec<String>)> {
 
 #[test]
 fn every_command_of_redis_is_in_the_table_with_its_arity() {
-    let Some(redis) = Datastore::redis() else { return };
+    let Some(redis) = super::redis(&[]) else { return };
     let commands = commands(&mut redis.client());
     assert!(commands.len() > 300, "{}", commands.len());
     let wrong: Vec<_> = commands
@@ -56,7 +56,7 @@ fn reads_are_reads_and_writes_are_writes() {
         "replicaof",
         "slaveof",
     ];
-    let Some(redis) = Datastore::redis() else { return };
+    let Some(redis) = super::redis(&[]) else { return };
     for (name, _, flags) in commands(&mut redis.client()) {
         let row = find(name.as_bytes()).expect("in the table");
         if OTHERWISE.contains(&row.name) || matches!(row.routing, Routing::Refused(_)) {
@@ -69,7 +69,7 @@ fn reads_are_reads_and_writes_are_writes() {
 
 #[test]
 fn keys_are_where_redis_finds_them() {
-    let Some(redis) = Datastore::redis() else { return };
+    let Some(redis) = super::redis(&[]) else { return };
     let mut client = redis.client();
     let mut random = Random::from_seed(random::seed());
     for sample in SAMPLES {

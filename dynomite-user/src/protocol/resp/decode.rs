@@ -370,6 +370,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_that_is_refused_gets_through() {
+        for row in COMMANDS.iter().filter(|row| matches!(row.routing, Routing::Refused(_))) {
+            let words = usize::from(row.arity.unsigned_abs()) - row.name.split(' ').count();
+            let line = format!("{}{}\r\n", row.name, " x".repeat(words));
+            let answer = told(line.as_bytes(), &[], &Limits::default());
+            assert!(
+                answer.starts_with("-ERR ") && answer.ends_with(&format!(": \\'{}\\'", row.name.replace(' ', "|"))),
+                "{answer}"
+            );
+        }
+    }
+
+    #[test]
     fn keys_wherever_they_are() {
         check("eval x 2 a b c\r\n", "eval(x,2,a,b,c)[a,b]");
         check("eval x 0\r\n", "eval(x,0)[]");
