@@ -5,6 +5,8 @@ mod bench;
 mod build;
 mod children;
 mod ci;
+mod docs;
+mod fuzz;
 mod lint;
 mod pool;
 mod run;
@@ -30,6 +32,10 @@ enum Task {
     Tidy(tidy::Args),
     /// Run every test, bringing the datastores they need
     Test(test::Args),
+    /// Throw mutated bytes at the parsers
+    Fuzz(fuzz::Args),
+    /// Write anew what is generated from tables: conf/reference.yml and others
+    Docs(docs::Args),
     /// Measure this node against what it replaces
     Bench(bench::Args),
     /// Everything a change must pass
@@ -43,6 +49,8 @@ fn main() -> ExitCode {
         Task::Lint(args) => lint::run(args),
         Task::Tidy(args) => tidy::run(args),
         Task::Test(args) => test::run(args),
+        Task::Fuzz(args) => fuzz::run(args),
+        Task::Docs(args) => docs::run(args),
         Task::Bench(args) => bench::run(args),
         Task::Ci(args) => ci::run(args),
     };
