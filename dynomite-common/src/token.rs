@@ -4,6 +4,8 @@
 //! Each hash is written once over `KeyBytes`. The daemon hands in a slice; a kernel program hands in a `Window`, whose
 //! loops are bounded by a constant and whose indices are masked, as the verifier wants to see them.
 
+use crate::verifier;
+
 /// A position on the ring: the 32-bit hash of a key, or the end of the range that a node owns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
@@ -88,7 +90,7 @@ impl<const N: usize> KeyBytes for Window<'_, N> {
 
     #[inline(always)]
     fn byte(&self, index: usize) -> u8 {
-        self.bytes[((self.start + index as u32) & Self::MASK) as usize]
+        verifier::byte(self.bytes, self.start + index as u32)
     }
 
     #[inline(always)]

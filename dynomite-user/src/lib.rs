@@ -5,6 +5,7 @@ pub mod control;
 pub mod coordinator;
 pub mod daemon;
 pub mod embedded;
+pub mod kernel;
 pub mod log;
 pub mod moment;
 pub mod net;

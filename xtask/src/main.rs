@@ -6,6 +6,7 @@ mod build;
 mod children;
 mod ci;
 mod docs;
+mod ebpf;
 mod fuzz;
 mod lint;
 mod pool;
@@ -26,6 +27,8 @@ enum Task {
     Run(run::Args),
     /// Build the daemon, optimized
     Build(build::Args),
+    /// Build the kernel object from source and keep it in the repository
+    Ebpf(ebpf::Args),
     /// Check format and lints: rustfmt, clippy, and the source rules of `tidy`
     Lint(lint::Args),
     /// Check the rules that no compiler checks: directions between modules, unsafe, file heads, words
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Run(args) => run::run(args),
         Task::Build(args) => build::run(args),
+        Task::Ebpf(args) => ebpf::run(args),
         Task::Lint(args) => lint::run(args),
         Task::Tidy(args) => tidy::run(args),
         Task::Test(args) => test::run(args),

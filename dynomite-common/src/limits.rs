@@ -1,0 +1,41 @@
+//! Capacities that both sides compile against. Each has its reason beside it.
+
+/// How much of a request the route program looks at. A read with its key fits many times over; the power of two lets
+/// an index be kept inside the array by a mask.
+pub const HEAD_BYTES: usize = 512;
+
+/// Arguments of a request that the kernel follows, the name included: GETRANGE has four, SET with EX and a number five.
+pub const ARGS_MAX: u32 = 6;
+
+/// Names of commands that the kernel knows: `zremrangebyscore` has sixteen letters.
+pub const NAME_BYTES_MAX: u32 = 16;
+
+/// The longest reply that the kernel carries. Longer ones are relayed by the daemon, with back-pressure.
+pub const REPLY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Send buffer that a client socket must have free before a request of it is routed: the longest reply at twice its
+/// size, since the kernel accounts for its own structures too, and something for the daemon's small answers.
+pub const SEND_ROOM_BYTES: u32 = 2 * REPLY_BYTES_MAX as u32 + 16 * 1024;
+
+/// What the send buffer of an adopted client is forced to: `SEND_ROOM_BYTES` stay free while a client lags behind with
+/// 128 KB of replies (also counted twice).
+pub const SEND_BUFFER_BYTES: u32 = SEND_ROOM_BYTES + 2 * 128 * 1024;
+
+/// Flows unless `flows_max` says otherwise. A slot is 256 bytes; each flow is one more connection for the datastore.
+pub const FLOWS_DEFAULT: u32 = 1024;
+
+/// `flows_max` may not say more: each flow has a local port of its own.
+pub const FLOWS_MAX: u32 = 1 << 16;
+
+/// Pairs of shared datastore connections that the shortcut program joins.
+pub const SHORTCUTS_MAX: u32 = 1024;
+
+/// Rows of the command table in the kernel.
+pub const COMMANDS_MAX: u32 = 256;
+
+/// Token ranges of one node that the kernel compares against, one by one. A node has one token, so one range or two
+/// (the one that wraps around); more than this and the daemon routes.
+pub const RANGES_MAX: usize = 32;
+
+/// Bytes of the ring buffer for events: 24 each with its head, so some 2 700 of them.
+pub const EVENTS_BYTES: u32 = 64 * 1024;

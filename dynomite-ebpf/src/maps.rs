@@ -1,0 +1,64 @@
+//! Every map: who writes, who reads.
+
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, SockMap};
+use dynomite_common::abi::{CommandRow, Config, FlowKey, Name};
+use dynomite_common::flow::Slot;
+use dynomite_common::limits::{COMMANDS_MAX, EVENTS_BYTES, FLOWS_DEFAULT, HEAD_BYTES};
+use dynomite_common::peek::State;
+use dynomite_common::reason::{Reason, Tally};
+use dynomite_common::verifier::Forgotten;
+
+/// Flows by slot. Everybody reads; each field has one writer (`dynomite_common::flow`). The daemon maps it into memory
+/// and sets the real size at load.
+#[map]
+pub static SLOTS: Array<Slot> = Array::with_max_entries(FLOWS_DEFAULT, BPF_F_MMAPABLE);
+
+/// One element: written by the daemon, through memory; read by `adopt` and `route`.
+#[map]
+pub static CONFIG: Array<Config> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// A `Port` by local port of the daemon. Written by the daemon before it dials, through memory; read by `adopt`,
+/// `reply` and `shortcut`, to whom that port is the remote one.
+#[map]
+pub static PORTS: Array<u64> = Array::with_max_entries(1 << 16, BPF_F_MMAPABLE);
+
+/// Client connection → slot. Written by the daemon at adoption and release; read by `route`.
+#[map]
+pub static FLOWS: HashMap<FlowKey, u32> = HashMap::with_max_entries(FLOWS_DEFAULT, 0);
+
+/// Slot → client socket; `route` is attached here. Written by the daemon; `reply` redirects to it.
+#[map]
+pub static CLIENTS: SockMap = SockMap::with_max_entries(FLOWS_DEFAULT, 0);
+
+/// Slot → the datastore's own end of the flow's connection; `reply` is attached here. Written by `adopt`, deleted by the
+/// daemon; `route` redirects to it.
+#[map]
+pub static DATASTORES: SockMap = SockMap::with_max_entries(FLOWS_DEFAULT, 0);
+
+/// Eligible commands. Written by the daemon while the configuration's generation is odd; read by `route`.
+#[map]
+pub static COMMANDS: HashMap<Name, CommandRow> = HashMap::with_max_entries(COMMANDS_MAX, 0);
+
+/// A counter per `Reason`. Written by every program; read by the daemon for the statistics.
+#[map]
+pub static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(Reason::COUNT, 0);
+
+/// `Event`s for the daemon, when a reply ends that it may be waiting for. Written by `reply`.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+
+/// Working memory of `route`, which has only 512 bytes of stack.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+#[repr(C)]
+pub struct Scratch {
+    pub head: [u8; HEAD_BYTES],
+    pub look: State,
+    pub key_at: Forgotten,
+    pub key_len: Forgotten,
+    pub token: Forgotten,
+    pub zero: u32,
+}

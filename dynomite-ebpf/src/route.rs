@@ -1,0 +1,172 @@
+//! sk_skb: one request of an adopted client → straight into the datastore's own socket, or up to the daemon.
+//! Owns: `Route` of the flow's slot. Next on the walk: the datastore, then `reply`.
+
+use aya_ebpf::bindings::{BPF_F_INGRESS, sk_action};
+use aya_ebpf::macros::stream_verdict;
+use aya_ebpf::programs::SkBuffContext;
+use dynomite_common::abi::{KernelHash, Name, Table};
+use dynomite_common::flow::{Armed, Slot};
+use dynomite_common::gate::{self, Gate};
+use dynomite_common::limits::{HEAD_BYTES, RANGES_MAX};
+use dynomite_common::peek::{Found, Head, Peek};
+use dynomite_common::reason::Reason;
+use dynomite_common::token::{self, Token, Window};
+
+use crate::count::bump;
+use crate::load;
+use crate::maps::{COMMANDS, CONFIG, DATASTORES, FLOWS, SCRATCH, SLOTS, Scratch};
+
+#[stream_verdict]
+pub fn route(ctx: SkBuffContext) -> u32 {
+    let len = ctx.len();
+    if len == 0 {
+        bump(Reason::Empty, 0);
+        return sk_action::SK_PASS;
+    }
+    let Some((index, slot)) = flow(&ctx) else {
+        bump(Reason::NoFlow, u64::from(len));
+        return sk_action::SK_PASS;
+    };
+    // Entered before `armed` is read and left after everything is written: the daemon closes the gate and then waits
+    // until both are equal, and knows that nothing moves any more.
+    slot.route.entered.add(1);
+    let reason = match decide(&ctx, slot, index, len) {
+        Ok(()) => Reason::Routed,
+        Err(reason) => {
+            slot.route.passed.add(u64::from(len));
+            reason
+        }
+    };
+    slot.route.left.add(1);
+    bump(reason, u64::from(len));
+    sk_action::SK_PASS
+}
+
+/// Ok: redirected. Err: to be passed.
+#[inline(always)]
+fn decide(ctx: &SkBuffContext, slot: &Slot, index: u32, len: u32) -> Result<(), Reason> {
+    let gate = Gate::read(slot);
+    if gate.armed == Armed::Off as u64 {
+        return Err(Reason::Unarmed);
+    }
+    in_sequence(ctx, slot)?;
+    gate.open()?;
+    let config = CONFIG.get(0).ok_or(Reason::Unreadable)?;
+    if config.generation.get() & 1 == 1 {
+        return Err(Reason::Paused);
+    }
+    let (size, queued) = load::send_buffer(ctx).ok_or(Reason::Unreadable)?;
+    if !gate::has_room(size, queued) {
+        return Err(Reason::NoRoom);
+    }
+    let scratch = SCRATCH.get_ptr_mut(0).ok_or(Reason::Unreadable)?;
+    // SAFETY: this CPU's own memory, and nothing interrupts this program that would use it.
+    let scratch = unsafe { &mut *scratch };
+    let table = &config.table;
+    let found = look(ctx, table, scratch, len)?;
+    eligible(&found)?;
+    owned(table, scratch, &found)?;
+    slot.route.key_len.set(u64::from(found.key_len));
+    // SAFETY: the context is the kernel's own.
+    let verdict = unsafe { DATASTORES.redirect_skb(ctx, index, BPF_F_INGRESS.into()) };
+    if verdict != i64::from(sk_action::SK_PASS) {
+        return Err(Reason::DatastoreAway);
+    }
+    slot.route.routed.add(u64::from(len));
+    slot.route.sent.add(1);
+    Ok(())
+}
+
+#[inline(always)]
+fn flow(ctx: &SkBuffContext) -> Option<(u32, &'static Slot)> {
+    let key = load::key(ctx);
+    // SAFETY: the value is one word; nobody frees it under a running program.
+    let index = *unsafe { FLOWS.get(&key) }?;
+    Some((index, SLOTS.get(index)?))
+}
+
+/// The kernel hands over whole segments, even if the head of one was delivered before (a retransmission that overlaps).
+/// Then what is read above is not what the client wrote: the flow is marked, and nothing of it is ever routed again.
+#[inline(always)]
+fn in_sequence(ctx: &SkBuffContext, slot: &Slot) -> Result<(), Reason> {
+    if slot.route.broken.get() != 0 {
+        return Err(Reason::Overlap);
+    }
+    let seq = load::sequence(ctx).ok_or(Reason::Unreadable)?;
+    if seq != slot.route.next_seq(slot.daemon.base_seq.get()) {
+        slot.route.broken_at.set(slot.route.passed.get());
+        slot.route.broken.set(1);
+        return Err(Reason::Overlap);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn look(ctx: &SkBuffContext, table: &Table, scratch: &mut Scratch, len: u32) -> Result<Found, Reason> {
+    load::head(ctx, len, &mut scratch.head).ok_or(Reason::Unreadable)?;
+    let tail = if len > HEAD_BYTES as u32 { load::tail(ctx, len).ok_or(Reason::Unreadable)? } else { [0; 2] };
+    let head = Head::new(&scratch.head, len, tail, &mut scratch.look);
+    match if table.protocol == 0 { head.resp() } else { head.memcache() } {
+        Peek::Sure(found) => Ok(found),
+        Peek::Incomplete => Err(Reason::Incomplete),
+        Peek::Unsure(reason) => Err(reason),
+    }
+}
+
+#[inline(always)]
+fn eligible(found: &Found) -> Result<(), Reason> {
+    // SAFETY: rows change only while the generation is odd, and they are two words.
+    let row = unsafe { COMMANDS.get(&found.name as &Name) }.ok_or(Reason::NotEligible)?;
+    if found.args < row.args_min || found.args > row.args_max { Err(Reason::Arguments) } else { Ok(()) }
+}
+
+#[inline(always)]
+fn owned(table: &Table, scratch: &mut Scratch, found: &Found) -> Result<(), Reason> {
+    if table.hash == 0 {
+        return Ok(());
+    }
+    let Scratch { head, key_at, key_len, token: forgotten, .. } = scratch;
+    let mut key = Window::new(head, key_at.through(found.key_at), key_len.through(found.key_len)).ok_or(Reason::TooLong)?;
+    if table.tag_open != 0 {
+        let (at, len) = token::tagged(key, table.tag_open as u8, table.tag_close as u8);
+        let (at, len) = (key_at.through(found.key_at + at as u32), key_len.through(len as u32));
+        key = Window::new(head, at, len).ok_or(Reason::TooLong)?;
+    }
+    let Token(token) = hash(table.hash, key).ok_or(Reason::NotEligible)?;
+    let token = forgotten.through(token);
+    for index in 0..RANGES_MAX {
+        if index >= table.ranges as usize {
+            break;
+        }
+        let range = &table.range[index];
+        if range.first <= token && token <= range.last {
+            return Ok(());
+        }
+    }
+    Err(Reason::NotOwner)
+}
+
+#[inline(always)]
+fn hash(number: u32, key: Window<'_, HEAD_BYTES>) -> Option<Token> {
+    const MURMUR: u32 = KernelHash::Murmur as u32;
+    const MURMUR3: u32 = KernelHash::Murmur3 as u32;
+    const FNV1_32: u32 = KernelHash::Fnv132 as u32;
+    const FNV1A_32: u32 = KernelHash::Fnv1a32 as u32;
+    const FNV1_64: u32 = KernelHash::Fnv164 as u32;
+    const FNV1A_64: u32 = KernelHash::Fnv1a64 as u32;
+    const CRC32: u32 = KernelHash::Crc32 as u32;
+    const CRC32A: u32 = KernelHash::Crc32a as u32;
+    const JENKINS: u32 = KernelHash::Jenkins as u32;
+    Some(match number {
+        MURMUR => token::murmur(key),
+        MURMUR3 => token::murmur3(key),
+        FNV1_32 => token::fnv1_32(key),
+        FNV1A_32 => token::fnv1a_32(key),
+        FNV1_64 => token::fnv1_64(key),
+        FNV1A_64 => token::fnv1a_64(key),
+        CRC32 => token::crc32(key),
+        CRC32A => token::crc32a(key),
+        JENKINS => token::jenkins(key),
+        _ => return None,
+    })
+}

@@ -1,0 +1,33 @@
+//! What the daemon counts about flows, beside what the programs count by `Reason`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counts {
+    ($($name:ident $count:ident $help:literal;)*) => {
+        /// Since the start; only ever more.
+        #[derive(Debug, Default)]
+        pub struct Counts {
+            $($name: AtomicU64,)*
+        }
+
+        impl Counts {
+            $(pub fn $count(&self) { self.$name.fetch_add(1, Ordering::Relaxed); })*
+
+            /// (name, value, help), in the order of the table.
+            pub fn all(&self) -> Vec<(&'static str, u64, &'static str)> {
+                vec![$((stringify!($name), self.$name.load(Ordering::Relaxed), $help),)*]
+            }
+        }
+    };
+}
+
+counts! {
+    flows_adopted adopted "clients that were taken into the kernel";
+    flows_released released "clients that left it again, alive or closed";
+    flows_refused refused "clients that could not be taken in";
+    flows_given_up given_up "flows whose datastore connection was lost or did not answer in time";
+    flows_broken broken "connections reset because a segment overlapped another";
+    flows_torn torn "connections reset because bytes came in the wrong moment of an adoption or release";
+    relays relayed "replies that the daemon wrote on because they were long or not understood";
+    watchdog_trips tripped "flows that did not move for too long";
+}
