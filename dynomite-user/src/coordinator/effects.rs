@@ -36,6 +36,17 @@ pub enum SendError {
     Down,
     /// The link's queue is full.
     Full,
+    /// The node's state does not let anybody at its datastore.
+    Forbidden,
+}
+
+/// What a peer understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kin {
+    /// Whatever we do. So does a peer without a working link: it will not be sent anything.
+    Ours,
+    /// What C Dynomite does: see `protocol::c_peer`.
+    C,
 }
 
 pub trait Effects {
@@ -55,6 +66,10 @@ pub trait Effects {
     fn close(&mut self, client: ClientId);
     /// The client was held and may be read again.
     fn resume(&mut self, client: ClientId);
-    /// Is there a working link to this peer?
+    /// Is there a working link to this peer? For `PeerId::SELF`: to our own datastore.
     fn is_up(&self, peer: PeerId) -> bool;
+    /// Who is at the other end of the link that a frame of this lane would take?
+    fn kin(&self, _peer: PeerId, _lane: u32) -> Kin {
+        Kin::Ours
+    }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::gather::{Answer, Gather, Outcome};
+use super::kin::ForC;
 use super::route::{self, Part};
 use super::*;
 use crate::protocol::commands::Across;
@@ -12,6 +13,7 @@ use crate::protocol::commands::Across;
 pub(super) struct Fan {
     pub gather: Gather,
     frame: Vec<u8>,
+    for_c: ForC,
     expect: Expect,
     lane: u32,
     level: ConsistencyLevel,
@@ -44,10 +46,18 @@ impl Coordinator {
         }
         let Some(state) = client_mut(&mut self.clients, client) else { return };
         let level = state.level_of(request.command.kind);
+        let mut plan = self.plan(request, level, origin, effects);
+        if let Err(why) = self.suit(request, &mut plan, client.0, effects) {
+            match origin {
+                Origin::Client => _ = self.refuse(client, &why, effects),
+                Origin::Execute | Origin::Forward => self.refuse_peer(client, &why, effects),
+            }
+            return;
+        }
+        let Some(state) = client_mut(&mut self.clients, client) else { return };
         let place = state.order.take(client);
         let finish = finish_of(request, state.is_resp3);
         let task = Task { teller: Teller::Client(place), finish, lane: client.0, level };
-        let plan = self.plan(request, level, origin, effects);
         self.dispatch(request, plan, task, now, effects);
     }
 
@@ -61,7 +71,7 @@ impl Coordinator {
         let command = request.command;
         let token = request.key.map(|key| self.settings.hash.token(HashTag::of(self.settings.hash_tag, key)));
         let asked = Asked { kind: command.kind, routing: command.routing, token };
-        let health = |peer| effects.is_up(peer);
+        let health = |peer| effects.is_up(peer) && (peer != PeerId::SELF || self.own.serves(command.kind));
         let plan = route::plan(asked, &self.topology, level, origin, self.settings.route, &health);
         self.stats.add(Stat::remote_peer_failover_requests, u64::from(plan.remote_failovers));
         plan
@@ -87,6 +97,7 @@ impl Coordinator {
             None => Work::Fan(Box::new(Fan {
                 gather: Gather::new(plan, request.command.across == Across::Array, self.spare.empty()),
                 frame: with_frame(&mut self.scratch, request, |frame| self.spare.copy_of(frame)),
+                for_c: ForC::Unknown,
                 expect: request.expect(),
                 lane: task.lane,
                 level: task.level,
@@ -102,7 +113,9 @@ impl Coordinator {
         let Some(target) = single else { return self.ask_all(ticket, now, effects) };
         let sent = with_frame(&mut self.scratch, request, |frame| {
             let is_write = kind == Kind::Write;
-            send(effects, target, task.lane, Outgoing { leg: ticket.leg(0), frame, expect: request.expect(), is_write })
+            let outgoing = Outgoing { leg: ticket.leg(0), frame, expect: request.expect(), is_write };
+            let mut for_c = ForC::Unknown;
+            send(effects, &mut self.own, target, task.lane, outgoing, &mut for_c, request.protocol)
         });
         if let Err(error) = sent {
             self.fail(ticket, fault_of(error, target.peer), now, effects);
@@ -137,7 +150,9 @@ impl Coordinator {
                     expect: fan.expect,
                     is_write: *kind == Kind::Write,
                 };
-                if let Err(error) = send(effects, target, fan.lane, outgoing) {
+                let protocol = self.settings.protocol;
+                let sent = send(effects, &mut self.own, target, fan.lane, outgoing, &mut fan.for_c, protocol);
+                if let Err(error) = sent {
                     let outcome = fan.gather.on_fault(number, fault_of(error, target.peer));
                     self.on_outcome(ticket, outcome, None, now, effects);
                 }
@@ -173,7 +188,9 @@ impl Coordinator {
                 expect: fan.expect,
                 is_write: *kind == Kind::Write,
             };
-            outcome = match send(effects, target, fan.lane, outgoing) {
+            let protocol = self.settings.protocol;
+            let sent = send(effects, &mut self.own, target, fan.lane, outgoing, &mut fan.for_c, protocol);
+            outcome = match sent {
                 Ok(()) => return,
                 Err(error) => fan.gather.on_fault(number, fault_of(error, target.peer)),
             };
@@ -254,9 +271,24 @@ impl Coordinator {
     }
 }
 
-fn send(effects: &mut impl Effects, target: route::Target, lane: u32, outgoing: Outgoing<'_>) -> Result<(), SendError> {
+/// Asks one target. `for_c` is what a C node gets instead.
+fn send(
+    effects: &mut impl Effects,
+    own: &mut Own,
+    target: route::Target,
+    lane: u32,
+    outgoing: Outgoing<'_>,
+    for_c: &mut ForC,
+    protocol: Protocol,
+) -> Result<(), SendError> {
     match target.peer {
-        PeerId::SELF => effects.to_datastore(lane, outgoing),
-        peer => effects.to_peer(peer, target.ask, lane, outgoing),
+        PeerId::SELF => own.ask(lane, outgoing, effects),
+        peer => match effects.kin(peer, lane) {
+            Kin::Ours => effects.to_peer(peer, target.ask, lane, outgoing),
+            Kin::C => {
+                let frame = for_c.frame(outgoing.frame, protocol)?;
+                effects.to_peer(peer, target.ask, lane, Outgoing { frame, ..outgoing })
+            }
+        },
     }
 }

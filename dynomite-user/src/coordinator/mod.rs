@@ -8,19 +8,25 @@ mod explain;
 mod fan_out;
 pub mod gather;
 pub mod in_flight;
+mod kin;
+mod own;
 mod parts;
+mod peers;
 mod per_element;
 mod private;
 pub mod route;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use clients::{Order, Place, Spare};
 pub use consistency::ConsistencyLevel;
-pub use effects::{Ask, ClientId, Effects, Leg, Outgoing, SendError};
+pub use effects::{Ask, ClientId, Effects, Kin, Leg, Outgoing, SendError};
 use fan_out::Fan;
 use in_flight::{InFlight, Ticket};
+use own::Own;
 use parts::Parts;
 use private::Mode;
 use route::{Asked, Origin, RouteSettings};
@@ -28,7 +34,7 @@ use route::{Asked, Origin, RouteSettings};
 use crate::control::Control;
 use crate::moment::Moment;
 use crate::protocol::Protocol;
-use crate::protocol::commands::{Kind, Routing};
+use crate::protocol::commands::{Kind, Routing, Tally};
 use crate::protocol::memcache::{self, Silence};
 use crate::protocol::reply::{Expect, Fault, Reply, write_error};
 use crate::protocol::request::Request;
@@ -133,6 +139,7 @@ pub struct Coordinator {
     stats: Arc<Stats>,
     clients: Vec<Option<Client>>,
     in_flight: InFlight<Entry>,
+    own: Own,
     spare: Spare,
     scratch: Vec<u8>,
 }
@@ -148,6 +155,7 @@ impl Coordinator {
     pub fn new(settings: Settings, topology: Arc<Topology>, control: Arc<Control>, stats: Arc<Stats>) -> Coordinator {
         Coordinator {
             settings,
+            own: Own::new(control.clone(), stats.clone()),
             control,
             topology,
             stats,
@@ -176,7 +184,9 @@ impl Coordinator {
     /// The client is gone. What it asked goes on; the answers are dropped.
     pub fn disconnect(&mut self, client: ClientId) {
         let Some(mut gone) = self.clients.get_mut(client.0 as usize).and_then(Option::take) else { return };
-        self.stats.add(Stat::client_dropped_requests, gone.order.len() as u64);
+        if gone.asker == Asker::Client {
+            self.stats.add(Stat::client_dropped_requests, gone.order.len() as u64);
+        }
         for ticket in gone.order.abandon() {
             if let Some(entry) = self.in_flight.get_mut(ticket) {
                 entry.teller = Teller::Nobody;
@@ -232,6 +242,9 @@ impl Coordinator {
         if self.in_flight.len() >= self.settings.outstanding_max {
             self.stats.bump(Stat::client_shed);
             return self.refuse(client, Fault::Busy.text(), effects);
+        }
+        if self.settings.route.deletes_own_keys && request.command.tally == Tally::Del {
+            return self.on_admin_delete(client, request, now, effects);
         }
         match request.command.routing {
             Routing::Normal | Routing::OwnRack | Routing::AllNodes if !self.topology.is_alone() => {
@@ -357,7 +370,7 @@ impl Coordinator {
                 expect: request.expect(),
                 is_write: request.command.kind == Kind::Write,
             };
-            effects.to_datastore(client.0, outgoing)
+            self.own.ask(client.0, outgoing, effects)
         });
         if let Err(error) = sent {
             self.fail(ticket, fault_of(error, PeerId::SELF), now, effects);
@@ -405,7 +418,13 @@ impl Coordinator {
             Teller::Nobody => return,
         };
         let Some(client) = client_mut(&mut self.clients, place.client) else { return };
-        self.stats.record(Histogram::latency, u64::try_from(now.since(started).as_micros()).unwrap_or(u64::MAX));
+        match client.asker {
+            Asker::Client => {
+                let micros = u64::try_from(now.since(started).as_micros()).unwrap_or(u64::MAX);
+                self.stats.record(Histogram::latency, micros);
+            }
+            Asker::Peer => self.stats.add(Stat::peer_forward_error, u64::from(reply.is_error)),
+        }
         match finish {
             Finish::AsIs => client.order.settle(place, reply.frame, &mut self.spare, effects),
             Finish::Silence(silence) if silence.hides(reply.frame) => {
@@ -441,6 +460,7 @@ fn finish_of(request: &Request<'_>, is_resp3: bool) -> Finish {
 fn fault_of(error: SendError, peer: PeerId) -> Fault {
     match error {
         SendError::Full => Fault::Busy,
+        SendError::Forbidden => Fault::State,
         SendError::Down if peer == PeerId::SELF => Fault::DatastoreRefused,
         SendError::Down => Fault::PeerNotConnected,
     }

@@ -62,12 +62,23 @@ impl Coordinator {
         let mut groups = groups.into_iter();
         let split = split::split(request, |_| groups.next().unwrap_or_default());
         self.stats.add(Stat::fragments, split.fragments.len() as u64);
-        let parent = self.open_parts(client, request, Join::Merge(split.merge), split.fragments.len(), now);
-        for (number, fragment) in split.fragments.iter().enumerate() {
+        // Who cannot be asked is found out before anybody is.
+        let plans = split.fragments.iter().map(|fragment| {
             let part = fragment.request();
-            let plan = self.plan(&part, level, Origin::Client, effects);
+            let mut plan = self.plan(&part, level, Origin::Client, effects);
+            self.suit(&part, &mut plan, client.0, effects).map(|()| plan)
+        });
+        let plans = match plans.collect::<Result<Vec<_>, String>>() {
+            Ok(plans) => plans,
+            Err(why) => {
+                self.refuse(client, &why, effects);
+                return true;
+            }
+        };
+        let parent = self.open_parts(client, request, Join::Merge(split.merge), split.fragments.len(), now);
+        for (number, (fragment, plan)) in split.fragments.iter().zip(plans).enumerate() {
             let task = self.part_task(parent, number, client, level);
-            self.dispatch(&part, plan, task, now, effects);
+            self.dispatch(&fragment.request(), plan, task, now, effects);
         }
         true
     }
@@ -83,7 +94,11 @@ impl Coordinator {
         if request.command.across == Across::Cursor {
             return self.on_scan(client, request, now, effects);
         }
-        let plans = route::every_owner(request.command.kind, &self.topology, &|peer| effects.is_up(peer));
+        let mut plans = route::every_owner(request.command.kind, &self.topology, &|peer| effects.is_up(peer));
+        if let Err(why) = plans.iter_mut().try_for_each(|plan| self.suit(request, plan, client.0, effects)) {
+            self.refuse(client, &why, effects);
+            return;
+        }
         let join = Join::Merge(Merge::whole(request.command.across));
         let parent = self.open_parts(client, request, join, plans.len(), now);
         for (number, plan) in plans.into_iter().enumerate() {
@@ -100,12 +115,17 @@ impl Coordinator {
         let cursor = Cursor::read(request).unwrap_or(Cursor { owner: 0, inner: 0 });
         // An owner that is no more: its part of the walk is over.
         let owner = owners.get(cursor.owner).copied().unwrap_or(PeerId::SELF);
+        let mut plan = route::Plan::of(owner);
+        if let Err(why) = self.suit(request, &mut plan, client.0, effects) {
+            self.refuse(client, &why, effects);
+            return;
+        }
         let parent = self.open_parts(client, request, Join::Cursor(cursor, owners.len()), 1, now);
         let mut frame = self.spare.empty();
         cursor.frame(request, &mut frame);
         let part = Request { frame: &frame, ..*request };
         let task = self.part_task(parent, 0, client, ConsistencyLevel::DcOne);
-        self.dispatch(&part, route::Plan::of(owner), task, now, effects);
+        self.dispatch(&part, plan, task, now, effects);
         self.spare.keep(frame);
     }
 

@@ -57,6 +57,11 @@ impl Coordinator {
                 format!("'{}' needs a connection to one datastore; this cluster has several", request.command.name);
             return Some(self.refuse(client, &text, effects));
         }
+        let is_shared = matches!(state.mode, Mode::Shared | Mode::Settling);
+        if is_shared && !(self.own.serves(Kind::Read) && self.own.serves(Kind::Write)) {
+            self.stats.bump(Stat::state_refused);
+            return Some(self.refuse(client, Fault::State.text(), effects));
+        }
         if state.mode == Mode::Shared && !state.order.is_empty() {
             state.mode = Mode::Settling;
             return Some(Taken::NotYet);

@@ -75,6 +75,8 @@ pub struct Plan {
 pub struct RouteSettings {
     /// A read that nobody in our datacenter can answer is asked in others.
     pub remote_reads: bool,
+    /// Admin mode: a key is deleted by its owner in our rack alone, and nowhere else.
+    pub deletes_own_keys: bool,
 }
 
 /// Plans a request. `health` says who is likely to answer: where one answer is enough, those are asked first.

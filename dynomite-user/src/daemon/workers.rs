@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::Parts;
-use crate::config::{Address, Config};
+use crate::config::Address;
 use crate::coordinator;
 use crate::coordinator::route::RouteSettings;
 use crate::moment::Clock;
@@ -32,7 +32,7 @@ impl Workers {
             .with_context(|| format!("listen: cannot listen at {}", config.listen))?;
         let datastore = resolve(&config.datastore.address)
             .with_context(|| format!("servers: cannot resolve {}", config.datastore.address))?;
-        let settings = settings(config, parts.workers, datastore);
+        let settings = settings(parts, datastore);
         let shared = worker::Shared { clock, control: parts.control.clone(), topology: parts.topology.clone().into() };
         let handles = listeners.into_iter().enumerate().map(|(number, listener)| {
             let stats = parts.registry.worker(number);
@@ -54,7 +54,8 @@ impl Workers {
     }
 }
 
-fn settings(config: &Config, workers: usize, datastore: stream::Address) -> worker::Settings {
+fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
+    let (config, workers) = (&parts.config, parts.workers);
     let greeting = match &config.requirepass {
         None => Vec::new(),
         Some(password) => {
@@ -85,7 +86,10 @@ fn settings(config: &Config, workers: usize, datastore: stream::Address) -> work
             hash_tag: config.hash_tag,
             timeout: config.timeout,
             outstanding_max: config.max_msgs.div_ceil(workers),
-            route: RouteSettings { remote_reads: config.read_failover == crate::config::ReadFailover::Datacenters },
+            route: RouteSettings {
+                remote_reads: config.read_failover == crate::config::ReadFailover::Datacenters,
+                deletes_own_keys: parts.options.admin_operation == 1,
+            },
         },
         limits: Limits { request_bytes_max: config.request_bytes_max, ..Limits::default() },
         reply_bytes_max: config.reply_bytes_max,

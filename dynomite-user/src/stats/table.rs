@@ -177,6 +177,8 @@ stats! {
         peer_protocol_errors, Counter, "peer connections closed: their bytes were no frames";
         peer_refused_requests, Counter, "requests of peers answered with an error";
         peer_untranslatable, Counter, "requests refused because the owner's version could not digest them";
+        state_refused, Counter, "requests refused: the node's state keeps them from its datastore";
+        writes_parked, Gauge, "writes that wait for the node's state to let them at its datastore";
         reads_failed_over, Counter, "reads answered by another rack or datacenter than the first choice";
         reads_failed_over_dc, Counter, "of these, answered by another datacenter";
         split_requests, Counter, "requests split over several owners";
