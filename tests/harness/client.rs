@@ -132,6 +132,20 @@ impl Client {
         self.take(len)
     }
 
+    /// Everything up to and with the first `end`.
+    #[track_caller]
+    pub fn through(&mut self, end: &[u8]) -> Vec<u8> {
+        let mut searched: usize = 0;
+        loop {
+            let from = searched.saturating_sub(end.len());
+            if let Some(at) = self.left()[from..].windows(end.len()).position(|window| window == end) {
+                return self.take(from + at + end.len());
+            }
+            searched = self.left().len();
+            self.fill().expect("more bytes");
+        }
+    }
+
     /// Everything until the other side closes.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {

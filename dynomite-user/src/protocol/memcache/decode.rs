@@ -33,6 +33,8 @@ const NO_VALUES: &[u8] = b"END\r\n";
 const STORE_FLAGS_MAX: usize = 16;
 /// memcached takes no data block longer than this, and says so without taking the data.
 const DATA_BYTES_MAX: u64 = i32::MAX as u64 - 2;
+/// memcached closes a connection on which a longer line comes, unless it lists keys for `get` or `gets`.
+const LINE_BYTES_MAX: usize = 2048;
 const DATA_END: &[u8] = b"\r\n";
 
 /// Finds requests at the head of an inbox. It never looks twice at a byte of a line that is not complete.
@@ -154,7 +156,7 @@ impl Decoder {
         let unsearched = inbox.get(searched..).unwrap_or_default();
         let found = memchr::memchr(b'\n', unsearched).map(|at| searched + at);
         let known = found.unwrap_or(inbox.len());
-        if known >= limits.line_bytes_max && known >= line_bytes_max(inbox, limits) {
+        if known >= limits.line_bytes_max.min(LINE_BYTES_MAX) && known >= line_bytes_max(inbox, limits) {
             return Err(Decoded::Broken { error: LONG_LINE.to_vec() });
         }
         self.state = State::Line { searched: if found.is_some() { 0 } else { known } };
@@ -183,11 +185,11 @@ fn whole(head: usize, data: u64) -> usize {
     usize::try_from(data).unwrap_or(usize::MAX).saturating_add(head + DATA_END.len())
 }
 
-/// Lines that list keys may be as long as any request.
+/// Only lists of keys may be long.
 fn line_bytes_max(inbox: &[u8], limits: &Limits) -> usize {
     match Words::of_line(inbox).next() {
-        Some(b"get" | b"gets" | b"gat" | b"gats") => limits.request_bytes_max,
-        _ => limits.line_bytes_max,
+        Some(b"get" | b"gets") => limits.request_bytes_max,
+        _ => limits.line_bytes_max.min(LINE_BYTES_MAX),
     }
 }
 
@@ -342,11 +344,13 @@ fn flags<'a>(words: impl Iterator<Item = &'a [u8]>) -> Flags {
 fn meta(words: &Spread<'_>, row: &'static Row, scratch: &mut [u8; KEY_BYTES_MAX]) -> Line {
     let flags = flags(words.from(2));
     let is_get = row.command.verb.0 == commands::MG;
+    // `md` and `ma` have one text for every mistake.
+    let refuse = |mistake| refuse(if is_get { mistake } else { INVALID_OR_DUPLICATE }, false);
     if flags.quiet > 1 {
-        return refuse(if is_get { DUPLICATE } else { INVALID_OR_DUPLICATE }, false);
+        return refuse(DUPLICATE);
     }
     let Some(key) = (if flags.base64 { words.key_in_base64(scratch) } else { Some(words.key(1)) }) else {
-        return refuse(BAD_KEY, false);
+        return refuse(BAD_KEY);
     };
     let row = match row.command.verb.0 {
         commands::MG if flags.write => &commands::ROWS[usize::from(commands::MG_WRITE)],

@@ -14,7 +14,8 @@ pub enum Silence {
     All,
     /// A miss: `q` of a meta get. A hit is told.
     Misses,
-    /// Success, with a value or without: `q` of the other meta commands. A miss is told.
+    /// Success, with a value or without: `q` of the other meta commands. A miss is told. (memcached 1.6 tells that `ma` with
+    /// `N` created a counter, but its reply does not say that it did: a success like others.)
     Successes,
 }
 
