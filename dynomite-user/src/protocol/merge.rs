@@ -45,7 +45,7 @@ impl Merge {
             let keys = memcache::Words::of(&self.request).skip(self.words_before_keys);
             return memcache::merge::merge(keys, &self.places, replies, out);
         }
-        if let Some(error) = replies.iter().find(|reply| reply.starts_with(b"-")) {
+        if let Some(error) = replies.iter().find(|reply| reply.starts_with(b"-") || memcache::reply::is_error(reply)) {
             return out.extend_from_slice(error);
         }
         let len = out.len();
@@ -232,6 +232,8 @@ mod tests {
         check(Across::Sum, &[b":3\r\n", b":4\r\n"], b":7\r\n");
         check(Across::Ok, &[b"+OK\r\n", b"+OK\r\n"], b"+OK\r\n");
         check(Across::Ok, &[b"+OK\r\n", b"-READONLY no\r\n"], b"-READONLY no\r\n");
+        check(Across::Ok, &[b"OK\r\n", b"OK\r\n"], b"OK\r\n");
+        check(Across::Ok, &[b"OK\r\n", b"SERVER_ERROR no\r\n"], b"SERVER_ERROR no\r\n");
     }
 
     /// A datastore of strings, as far as the commands that can be split go.

@@ -126,8 +126,8 @@ fn said(expect: Expect, line: &[u8], is_first: bool) -> Said {
     }
 }
 
-/// `ERROR` stands alone or has a text behind it, as the others do.
-fn is_error(line: &[u8]) -> bool {
+/// Is it an error that a reply or its last line begins with? `ERROR` stands alone or has a text behind it, as the others do.
+pub fn is_error(line: &[u8]) -> bool {
     line.starts_with(b"ERROR") || line.starts_with(b"CLIENT_ERROR") || line.starts_with(b"SERVER_ERROR")
 }
 
