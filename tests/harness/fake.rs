@@ -66,7 +66,12 @@ fn serve(mut stream: TcpStream, answer: &(impl Fn(&[String]) -> Answer + ?Sized)
         while let Some((request, len)) = Value::parse(&inbox) {
             inbox.drain(..len);
             let words: Vec<String> = request.elements().iter().map(Value::text).collect();
-            let (bytes, goes_on) = match answer(&words) {
+            // The node, and whoever waits for it, may ask whether anybody is there.
+            let told = match words.first() {
+                Some(word) if word.eq_ignore_ascii_case("ping") => Answer::Reply(b"+PONG\r\n".to_vec()),
+                _ => answer(&words),
+            };
+            let (bytes, goes_on) = match told {
                 Answer::Reply(bytes) => (bytes, true),
                 Answer::After(time, bytes) => {
                     std::thread::sleep(time);
