@@ -197,7 +197,7 @@ impl Reader<'_> {
             Shape::Same | Shape::Asked(_) => self.same(out),
             Shape::Double => {
                 let text = self.bulk()?;
-                if text.contains(&b'\r') {
+                if memchr::memchr2(b'\r', b'\n', text).is_some() {
                     return None;
                 }
                 out.push(b',');
@@ -334,8 +334,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::reply::Scanned;
     use crate::protocol::request::{Decoded, Limits};
+    use crate::protocol::resp::commands::COMMANDS;
     use crate::protocol::resp::decode::Decoder;
+    use crate::protocol::resp::scan::ReplyScanner;
 
     /// `check("zscore z a", RESP2 reply, RESP3 reply)`: the same as Redis 7.0 says to this request in either version.
     #[track_caller]
@@ -423,11 +426,35 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(
             reply in prop::collection::vec(prop::sample::select(&b"$*+-:_%~0123\r\na"[..]), 0..60),
-            row in 0..crate::protocol::resp::commands::COMMANDS.len(),
+            row in 0..COMMANDS.len(),
         ) {
             let mut out = Vec::new();
-            convert(crate::protocol::resp::commands::COMMANDS[row].shape, &reply, &mut out);
+            convert(COMMANDS[row].shape, &reply, &mut out);
             convert(STREAM_FULL, &reply, &mut out);
         }
+
+        /// Whatever a datastore says to whichever command, its RESP3 form is one whole reply.
+        #[test]
+        fn one_reply_stays_one_reply(reply in resp2(), row in 0..COMMANDS.len(), place in 0..PLACES.len()) {
+            for shape in [COMMANDS[row].shape, STREAM_FULL, PLACES[place], Shape::Pairs(&Shape::Double)] {
+                let mut out = Vec::new();
+                convert(shape, reply.as_bytes(), &mut out);
+                let is_error = reply.starts_with('-');
+                prop_assert_eq!(ReplyScanner::default().scan(&out), Scanned::Reply { len: out.len(), is_error });
+            }
+        }
+    }
+
+    fn resp2() -> impl Strategy<Value = String> {
+        let word = "[a-z]{0,3}|1|flags|groups|2.5|\r|\n|\r\n".prop_map(|text| format!("${}\r\n{text}\r\n", text.len()));
+        let leaf = prop_oneof![
+            word,
+            prop::sample::select(&["+OK\r\n", "-ERR no\r\n", ":7\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n"][..])
+                .prop_map(str::to_string),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop::collection::vec(inner, 0..6)
+                .prop_map(|elements| format!("*{}\r\n{}", elements.len(), elements.concat()))
+        })
     }
 }
