@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::coordinator::ConsistencyLevel;
@@ -109,6 +109,7 @@ type Listener = Box<dyn Fn(&Change) + Send + Sync>;
 pub const TIMEOUT_FACTOR_MAX: u8 = 10;
 
 pub struct Control {
+    client_ids: AtomicU64,
     read_consistency: AtomicU8,
     write_consistency: AtomicU8,
     state: AtomicU8,
@@ -122,6 +123,7 @@ pub struct Control {
 impl Control {
     pub fn new(read: ConsistencyLevel, write: ConsistencyLevel, read_repairs: bool, state: NodeState) -> Control {
         Control {
+            client_ids: AtomicU64::new(0),
             read_consistency: AtomicU8::new(read as u8),
             write_consistency: AtomicU8::new(write as u8),
             state: AtomicU8::new(state as u8),
@@ -134,6 +136,11 @@ impl Control {
     }
 
     /// The level that connections accepted from now on start with.
+    /// A number that no other client of this node has or had.
+    pub fn next_client_id(&self) -> u64 {
+        self.client_ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     pub fn read_consistency(&self) -> ConsistencyLevel {
         level(&self.read_consistency)
     }

@@ -72,4 +72,8 @@ pub trait Effects {
     fn kin(&self, _peer: PeerId, _lane: u32) -> Kin {
         Kin::Ours
     }
+    /// The addresses of a client's two ends, its own first, as people read them.
+    fn addresses(&self, client: ClientId) -> (String, String);
+    /// The time of day: microseconds since 1970.
+    fn epoch_micros(&self) -> u64;
 }

@@ -56,7 +56,7 @@ impl Coordinator {
         }
         let Some(state) = client_mut(&mut self.clients, client) else { return };
         let place = state.order.take(client);
-        let finish = finish_of(request, state.is_resp3);
+        let finish = finish_of(request, &state.session);
         let task = Task { teller: Teller::Client(place), finish, lane: client.0, level };
         self.dispatch(request, plan, task, now, effects);
     }

@@ -7,6 +7,7 @@ pub mod effects;
 mod explain;
 mod fan_out;
 pub mod gather;
+mod here;
 pub mod in_flight;
 mod kin;
 mod own;
@@ -38,7 +39,9 @@ use crate::protocol::commands::{Kind, Routing, Tally};
 use crate::protocol::memcache::{self, Silence};
 use crate::protocol::reply::{Expect, Fault, Reply, write_error};
 use crate::protocol::request::Request;
+use crate::protocol::resp::encode::Version;
 use crate::protocol::resp::resp3::{self, Shape};
+use crate::protocol::resp::session::Session;
 use crate::ring::hash::{HashKind, HashTag};
 use crate::ring::{PeerId, Topology};
 use crate::stats::{Histogram, Stat, Stats};
@@ -53,6 +56,8 @@ pub struct Settings {
     /// Requests of one worker that may be outstanding at one time; beyond it they are shed.
     pub outstanding_max: usize,
     pub route: RouteSettings,
+    /// What clients must say before they are served, and we to the datastore.
+    pub requirepass: Option<String>,
 }
 
 /// What became of a request that was handed in.
@@ -118,9 +123,12 @@ struct Client {
     asker: Asker,
     read_level: ConsistencyLevel,
     write_level: ConsistencyLevel,
-    /// Speaks RESP3.
-    is_resp3: bool,
+    session: Session,
     mode: Mode,
+    /// It is held: to be resumed when everything asked is answered.
+    resume_when_quiet: bool,
+    since: Moment,
+    asked_at: Moment,
 }
 
 impl Client {
@@ -166,7 +174,7 @@ impl Coordinator {
         }
     }
 
-    pub fn connect(&mut self, client: ClientId, asker: Asker) {
+    pub fn connect(&mut self, client: ClientId, asker: Asker, now: Moment) {
         let index = client.0 as usize;
         if self.clients.len() <= index {
             self.clients.resize_with(index + 1, || None);
@@ -176,8 +184,11 @@ impl Coordinator {
             asker,
             read_level: self.control.read_consistency(),
             write_level: self.control.write_consistency(),
-            is_resp3: false,
+            session: Session::new(self.control.next_client_id(), self.settings.requirepass.as_deref()),
             mode: Mode::Shared,
+            resume_when_quiet: false,
+            since: now,
+            asked_at: now,
         });
     }
 
@@ -234,6 +245,12 @@ impl Coordinator {
         effects: &mut impl Effects,
     ) -> Taken {
         let Some(state) = client_mut(&mut self.clients, client) else { return Taken::Yes };
+        state.asked_at = now;
+        if state.asker == Asker::Client && !state.session.admits(request.command) && request.protocol == Protocol::Resp
+        {
+            self.on_refused(client, b"", now, effects);
+            return Taken::Yes;
+        }
         if state.mode != Mode::Shared || matches!(request.command.routing, Routing::Private(_)) {
             if let Some(taken) = self.on_private(client, request, now, effects) {
                 return taken;
@@ -262,10 +279,7 @@ impl Coordinator {
                 self.ask_datastore(client, request, now, effects);
                 Taken::Yes
             }
-            Routing::Node => {
-                self.ask_datastore(client, request, now, effects);
-                Taken::Yes
-            }
+            Routing::Node => self.on_own(client, request, now, effects),
             Routing::Refused(why) => {
                 self.stats.bump(Stat::client_refused_commands);
                 let text = format!("'{}' {why}", request.command.name);
@@ -340,6 +354,9 @@ impl Coordinator {
     }
 
     fn count(&self, request: &Request<'_>) {
+        if request.protocol == Protocol::Resp {
+            self.stats.bump(request.command.tally.stat());
+        }
         match request.command.kind {
             Kind::Read => self.stats.bump(Stat::client_read_requests),
             Kind::Write => {
@@ -355,7 +372,7 @@ impl Coordinator {
         let place = state.order.take(client);
         let entry = Entry {
             teller: Teller::Client(place),
-            finish: finish_of(request, state.is_resp3),
+            finish: finish_of(request, &state.session),
             kind: request.command.kind,
             started: now,
             work: Work::Single(PeerId::SELF),
@@ -438,8 +455,11 @@ impl Coordinator {
                 self.spare.keep(converted);
             }
         }
-        if client.order.is_empty() && client.mode.waits() {
-            client.mode.quiet();
+        if client.order.is_empty() && client.resume_when_quiet {
+            client.resume_when_quiet = false;
+            if client.mode == Mode::Leaving {
+                client.mode = Mode::Shared;
+            }
             effects.resume(place.client);
         }
     }
@@ -449,10 +469,10 @@ fn client_mut(clients: &mut [Option<Client>], client: ClientId) -> Option<&mut C
     clients.get_mut(client.0 as usize)?.as_mut()
 }
 
-fn finish_of(request: &Request<'_>, is_resp3: bool) -> Finish {
+fn finish_of(request: &Request<'_>, session: &Session) -> Finish {
     match request.protocol {
         Protocol::Memcache if request.quiet => Finish::Silence(Silence::of(request)),
-        Protocol::Resp if is_resp3 => Finish::Resp3(resp3::shape_of(request)),
+        Protocol::Resp if session.version() == Version::Resp3 => Finish::Resp3(resp3::shape_of(request)),
         _ => Finish::AsIs,
     }
 }

@@ -141,7 +141,7 @@ impl Coordinator {
         let place = state.order.take(client);
         let entry = Entry {
             teller: Teller::Client(place),
-            finish: finish_of(request, state.is_resp3),
+            finish: finish_of(request, &state.session),
             kind: request.command.kind,
             started: now,
             work: Work::Parts(Box::new(Parts { join, replies: vec![Vec::new(); count], missing: count })),

@@ -85,6 +85,7 @@ fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
             hash: config.hash,
             hash_tag: config.hash_tag,
             timeout: config.timeout,
+            requirepass: config.requirepass.clone(),
             outstanding_max: config.max_msgs.div_ceil(workers),
             route: RouteSettings {
                 remote_reads: config.read_failover == crate::config::ReadFailover::Datacenters,

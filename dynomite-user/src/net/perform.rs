@@ -301,6 +301,17 @@ impl Effects for Io {
         self.queue_client(number);
     }
 
+    fn addresses(&self, client: ClientId) -> (String, String) {
+        match self.clients.get(client.0 as usize) {
+            Some(client) => (client.stream.peer_name(), client.stream.local_name()),
+            None => Default::default(),
+        }
+    }
+
+    fn epoch_micros(&self) -> u64 {
+        crate::moment::epoch_micros()
+    }
+
     fn is_up(&self, _peer: PeerId) -> bool {
         false
     }

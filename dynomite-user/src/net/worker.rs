@@ -297,7 +297,7 @@ impl Worker {
         }
         let decoder = Decoder::new(self.settings.protocol);
         entry.insert(Client::new(stream, token, decoder, Role::Client));
-        self.coordinator.connect(ClientId(index as u32), Asker::Client);
+        self.coordinator.connect(ClientId(index as u32), Asker::Client, self.io.now);
         self.stats.bump(Stat::client_accepted);
         self.stats.bump(Stat::client_connections);
     }
@@ -417,7 +417,7 @@ impl Worker {
                 }
                 Decoded::Refused { consumed, error } => {
                     self.stats.bump(Stat::client_refused_commands);
-                    self.coordinator.answer(id, &error, &mut self.io);
+                    self.coordinator.on_refused(id, &error, self.io.now, &mut self.io);
                     done += consumed;
                 }
                 Decoded::Skip { consumed } => done += consumed,
@@ -427,7 +427,7 @@ impl Worker {
                 }
                 Decoded::Broken { error } => {
                     self.stats.bump(Stat::client_protocol_errors);
-                    self.coordinator.answer(id, &error, &mut self.io);
+                    self.coordinator.on_refused(id, &error, self.io.now, &mut self.io);
                     self.coordinator.finish(id, &mut self.io);
                     done = bytes.len();
                 }

@@ -2,6 +2,7 @@
 //! The rows are in `resp/commands.rs` and `memcache/commands.rs`.
 
 use super::resp::resp3::Shape;
+use crate::stats::Stat;
 
 /// One command: what it is called, where its keys are, who answers it and how answers of many owners join.
 /// Rows are written with `read`, `write` and the setters, so that a row says only what is special about it.
@@ -221,4 +222,27 @@ pub enum Tally {
     Hashes,
     SortedSets,
     Other,
+}
+
+impl Tally {
+    pub fn stat(self) -> Stat {
+        match self {
+            Tally::Get => Stat::redis_req_get,
+            Tally::Set => Stat::redis_req_set,
+            Tally::Del => Stat::redis_req_del,
+            Tally::IncrDecr => Stat::redis_req_incr_decr,
+            Tally::Keys => Stat::redis_req_keys,
+            Tally::Mget => Stat::redis_req_mget,
+            Tally::Scan => Stat::redis_req_scan,
+            Tally::Sort => Stat::redis_req_sort,
+            Tally::Lreqm => Stat::redis_req_lreqm,
+            Tally::Sunion => Stat::redis_req_sunion,
+            Tally::Ping => Stat::redis_req_ping,
+            Tally::Lists => Stat::redis_req_lists,
+            Tally::Sets => Stat::redis_req_sets,
+            Tally::Hashes => Stat::redis_req_hashes,
+            Tally::SortedSets => Stat::redis_req_sortedsets,
+            Tally::Other => Stat::redis_req_other,
+        }
+    }
 }
