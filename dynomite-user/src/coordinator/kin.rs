@@ -101,7 +101,7 @@ mod tests {
         coordinator.control.set_read_consistency(level);
         coordinator.control.set_write_consistency(level);
         let client = ClientId(0);
-        coordinator.connect(client, Asker::Client);
+        coordinator.connect(client, Asker::Client, Moment(0));
         let said = ask(&mut coordinator, c_nodes, line, |coordinator, request, recorder| {
             coordinator.on_request(client, request, Moment(0), recorder);
         });
@@ -147,7 +147,7 @@ mod tests {
     fn one_answer_is_asked_of_who_can_give_it() {
         check(&[1, 2], "dc_one", "lpos l x", "lpos l x");
         let mut coordinator = coordinator("a/r1:4294967295 a/r1:2147483648 a/r2:0 a/r3:0", RouteSettings::default());
-        coordinator.connect(ClientId(0), Asker::Client);
+        coordinator.connect(ClientId(0), Asker::Client, Moment(0));
         // `bar` belongs to node 1 in our rack.
         let mut check = |c_nodes: &[u32], expected: &str| {
             let said = ask(&mut coordinator, c_nodes, "lpos bar x", |coordinator, request, recorder| {
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_split_request_is_refused_before_any_part_is_sent() {
         let mut coordinator = coordinator("a/r1:4294967295 a/r1:2147483648", RouteSettings::default());
-        coordinator.connect(ClientId(0), Asker::Client);
+        coordinator.connect(ClientId(0), Asker::Client, Moment(0));
         let many = "k ".repeat(7000);
         let said = ask(&mut coordinator, &[1], &format!("unlink foo bar {many}"), |coordinator, request, recorder| {
             coordinator.on_request(ClientId(0), request, Moment(0), recorder);

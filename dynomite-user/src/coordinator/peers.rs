@@ -89,7 +89,7 @@ mod tests {
 
     fn check(origin: Origin, line: &str, expected: &str) {
         let mut coordinator = coordinator("a/r1:2147483648 a/r1:4294967295 a/r2:0 b/x:0", RouteSettings::default());
-        coordinator.connect(PEER, Asker::Peer);
+        coordinator.connect(PEER, Asker::Peer, Moment(0));
         let said = ask(&mut coordinator, &[], line, |coordinator, request, recorder| {
             coordinator.on_peer_request(PEER, request, origin, Moment(0), recorder);
         });
@@ -134,7 +134,7 @@ mod tests {
         let route = RouteSettings { deletes_own_keys: true, ..RouteSettings::default() };
         let mut coordinator = coordinator("a/r1:2147483648 a/r1:4294967295 a/r2:0", route);
         let client = ClientId(0);
-        coordinator.connect(client, Asker::Client);
+        coordinator.connect(client, Asker::Client, Moment(0));
         let mut check = |line, expected: &str| {
             let said = ask(&mut coordinator, &[], line, |coordinator, request, recorder| {
                 coordinator.on_request(client, request, Moment(0), recorder);

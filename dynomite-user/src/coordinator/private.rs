@@ -51,7 +51,7 @@ impl Coordinator {
             let text = format!("Dynomite: '{name}' needs one datastore, and this cluster has several");
             return Some(self.refuse(client, &text, effects));
         }
-        let is_shared = matches!(state.mode, Mode::Shared | Mode::Settling);
+        let is_shared = state.mode == Mode::Shared;
         if is_shared && !(self.own.serves(Kind::Read) && self.own.serves(Kind::Write)) {
             self.stats.bump(Stat::state_refused);
             return Some(self.refuse(client, Fault::State.text(), effects));

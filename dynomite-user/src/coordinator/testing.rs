@@ -14,6 +14,7 @@ pub fn coordinator(topology: &str, route: RouteSettings) -> Coordinator {
         hash: HashKind::Murmur,
         hash_tag: None,
         timeout: Duration::from_secs(1),
+        requirepass: None,
         outstanding_max: 100,
         route,
     };
@@ -85,6 +86,14 @@ impl Effects for Recorder {
     }
 
     fn resume(&mut self, _: ClientId) {}
+
+    fn addresses(&self, client: ClientId) -> (String, String) {
+        (format!("client:{}", client.0), "here:0".to_owned())
+    }
+
+    fn epoch_micros(&self) -> u64 {
+        1_000_000
+    }
 
     fn is_up(&self, peer: PeerId) -> bool {
         if peer == PeerId::SELF { !self.datastore_is_down } else { !self.down.contains(&peer.0) }
