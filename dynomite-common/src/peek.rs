@@ -12,22 +12,12 @@ use crate::verifier::{self, Forgotten};
 /// What a segment begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peek {
-    /// The segment is exactly one request.
-    Sure(Found),
+    /// The segment is exactly one request of this name; the rest is in `State`.
+    Sure(Name),
     /// Not all of a request is in the segment.
     Incomplete,
     /// Nothing that the kernel understands, or more than one request; the daemon decodes it.
     Unsure(Reason),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub name: Name,
-    /// With the name.
-    pub args: u32,
-    /// The key, as a place in the head: `key_at + key_len` is within it.
-    pub key_at: u32,
-    pub key_len: u32,
 }
 
 /// The beginning of a segment, copied out, and what is known of the rest.
@@ -35,10 +25,10 @@ pub struct Head<'a> {
     bytes: &'a [u8; HEAD_BYTES],
     /// The segment's last two bytes.
     tail: [u8; 2],
-    state: &'a mut State,
+    state: &'a State,
 }
 
-/// Working memory of a look. All of it is forgotten by the verifier at every step.
+/// Working memory of a look, and what it found. All of it is forgotten by the verifier at every step.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct State {
@@ -47,9 +37,11 @@ pub struct State {
     len: Forgotten,
     known: Forgotten,
     number: Forgotten,
-    args: Forgotten,
-    key_at: Forgotten,
-    key_len: Forgotten,
+    /// With the name.
+    pub args: Forgotten,
+    /// The key, as a place in the head: `key_at + key_len` is within it.
+    pub key_at: Forgotten,
+    pub key_len: Forgotten,
     zero: u32,
 }
 const _: () = assert!(size_of::<State>() == 32);
@@ -59,7 +51,7 @@ type Looked<T> = Result<T, Peek>;
 impl<'a> Head<'a> {
     /// `tail` counts only when `len` is more than the head holds.
     #[inline(always)]
-    pub fn new(bytes: &'a [u8; HEAD_BYTES], len: u32, tail: [u8; 2], state: &'a mut State) -> Head<'a> {
+    pub fn new(bytes: &'a [u8; HEAD_BYTES], len: u32, tail: [u8; 2], state: &'a State) -> Head<'a> {
         state.len.set(len);
         state.known.set(if len < HEAD_BYTES as u32 { len } else { HEAD_BYTES as u32 });
         state.cursor.set(0);
@@ -68,15 +60,15 @@ impl<'a> Head<'a> {
 
     /// A RESP array of bulk strings: name, key, up to four more arguments.
     #[inline(always)]
-    pub fn resp(mut self) -> Peek {
+    pub fn resp(self) -> Peek {
         match self.look_resp() {
-            Ok(name) => self.found(name),
+            Ok(name) => Peek::Sure(name),
             Err(peek) => peek,
         }
     }
 
     #[inline(always)]
-    fn look_resp(&mut self) -> Looked<Name> {
+    fn look_resp(&self) -> Looked<Name> {
         self.expect(b'*')?;
         let args = self.number()?;
         if args < 2 {
@@ -101,15 +93,15 @@ impl<'a> Head<'a> {
 
     /// memcached `get` of one key.
     #[inline(always)]
-    pub fn memcache(mut self) -> Peek {
+    pub fn memcache(self) -> Peek {
         match self.look_memcache() {
-            Ok(()) => self.found(GET),
+            Ok(()) => Peek::Sure(GET),
             Err(peek) => peek,
         }
     }
 
     #[inline(always)]
-    fn look_memcache(&mut self) -> Looked<()> {
+    fn look_memcache(&self) -> Looked<()> {
         for letter in *b"get " {
             self.expect(letter)?;
         }
@@ -134,15 +126,9 @@ impl<'a> Head<'a> {
         self.ended()
     }
 
-    #[inline(always)]
-    fn found(self, name: Name) -> Peek {
-        let State { args, key_at, key_len, .. } = self.state;
-        Peek::Sure(Found { name, args: args.get(), key_at: key_at.get(), key_len: key_len.get() })
-    }
-
     /// `$n\r\n`, n letters made small, `\r\n`.
     #[inline(always)]
-    fn name(&mut self) -> Looked<Name> {
+    fn name(&self) -> Looked<Name> {
         let len = self.bulk()?;
         if len == 0 || len > NAME_BYTES_MAX {
             return Err(Peek::Unsure(Reason::NotEligible));
@@ -170,7 +156,7 @@ impl<'a> Head<'a> {
 
     /// `$n\r\n`, n bytes, `\r\n`, all of it in the head.
     #[inline(always)]
-    fn key(&mut self) -> Looked<()> {
+    fn key(&self) -> Looked<()> {
         let len = self.bulk()?;
         if len == 0 || len as usize > KERNEL_KEY_BYTES_MAX {
             return Err(Peek::Unsure(Reason::TooLong));
@@ -193,7 +179,7 @@ impl<'a> Head<'a> {
     }
 
     #[inline(always)]
-    fn expect(&mut self, byte: u8) -> Looked<()> {
+    fn expect(&self, byte: u8) -> Looked<()> {
         let at = self.state.cursor.get();
         if self.byte(at)? != byte {
             return Err(Peek::Unsure(Reason::Unsure));
@@ -204,14 +190,14 @@ impl<'a> Head<'a> {
 
     /// `$n\r\n`: n.
     #[inline(always)]
-    fn bulk(&mut self) -> Looked<u32> {
+    fn bulk(&self) -> Looked<u32> {
         self.expect(b'$')?;
         self.number()
     }
 
     /// Digits and a line end. No sign and no leading zero: datastores differ about those.
     #[inline(always)]
-    fn number(&mut self) -> Looked<u32> {
+    fn number(&self) -> Looked<u32> {
         let mut at = self.state.cursor.get();
         let mut value = 0;
         for place in 0..DIGITS_MAX + 1 {
@@ -234,7 +220,7 @@ impl<'a> Head<'a> {
 
     /// Past `len` bytes and the line end behind them.
     #[inline(always)]
-    fn terminated(&mut self, len: u32) -> Looked<()> {
+    fn terminated(&self, len: u32) -> Looked<()> {
         let end = self.state.cursor.get() + len;
         if end + 2 > self.state.len.get() {
             return Err(Peek::Incomplete);
@@ -340,13 +326,18 @@ mod tests {
     use super::*;
 
     fn peek(segment: &[u8], resp: bool) -> Peek {
+        look(segment, resp).0
+    }
+
+    fn look(segment: &[u8], resp: bool) -> (Peek, State) {
         let mut bytes = [b'\n'; HEAD_BYTES];
         let known = segment.len().min(HEAD_BYTES);
         bytes[..known].copy_from_slice(&segment[..known]);
         let tail = *segment.last_chunk().unwrap_or(&[0, 0]);
-        let mut state = State::default();
-        let head = Head::new(&bytes, segment.len() as u32, tail, &mut state);
-        if resp { head.resp() } else { head.memcache() }
+        let state = State::default();
+        let head = Head::new(&bytes, segment.len() as u32, tail, &state);
+        let peek = if resp { head.resp() } else { head.memcache() };
+        (peek, state)
     }
 
     fn resp(args: &[&str]) -> Vec<u8> {
@@ -359,10 +350,12 @@ mod tests {
 
     fn check_resp(args: &[&str]) {
         let bytes = resp(args);
-        let Peek::Sure(found) = peek(&bytes, true) else { panic!("{args:?}: {:?}", peek(&bytes, true)) };
-        assert_eq!(Some(found.name), Name::new(&args[0].to_ascii_lowercase()), "{args:?}");
-        assert_eq!(found.args as usize, args.len());
-        assert_eq!(&bytes[found.key_at as usize..(found.key_at + found.key_len) as usize], args[1].as_bytes());
+        let (peeked, state) = look(&bytes, true);
+        let name = Name::new(&args[0].to_ascii_lowercase()).expect("a name that the kernel can know");
+        assert_eq!(peeked, Peek::Sure(name), "{args:?}");
+        assert_eq!(state.args.get() as usize, args.len());
+        let key_at = state.key_at.get() as usize;
+        assert_eq!(&bytes[key_at..key_at + state.key_len.get() as usize], args[1].as_bytes());
         for cut in 1..bytes.len() {
             // Any beginning is incomplete; or it is too long to say, when the head was longer than the window.
             let part = peek(&bytes[..cut], true);
@@ -424,11 +417,15 @@ mod tests {
     #[test]
     fn requests_in_memcached_text() {
         let check = |text: &str, expected: Peek| assert_eq!(peek(text.as_bytes(), false), expected, "{text:?}");
-        let get = |key_len| Peek::Sure(Found { name: GET, args: 2, key_at: 4, key_len });
-        check("get k\r\n", get(1));
-        check(&format!("get {}\r\n", "k".repeat(250)), get(250));
+        let get = |key: &str| {
+            let (peeked, state) = look(format!("get {key}\r\n").as_bytes(), false);
+            let found = (state.args.get(), state.key_at.get(), state.key_len.get() as usize);
+            assert_eq!((peeked, found), (Peek::Sure(GET), (2, 4, key.len())), "{key}");
+        };
+        get("k");
+        get("été");
+        get(&"k".repeat(250));
         check(&format!("get {}\r\n", "k".repeat(251)), Peek::Unsure(Reason::TooLong));
-        check("get été\r\n", get(5));
         for cut in 1..7 {
             check(&"get k\r\n"[..cut], Peek::Incomplete);
         }

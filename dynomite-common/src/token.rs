@@ -4,7 +4,7 @@
 //! Each hash is written once over `KeyBytes`. The daemon hands in a slice; a kernel program hands in a `Window`, whose
 //! loops are bounded by a constant and whose indices are masked, as the verifier wants to see them.
 
-use crate::verifier;
+use crate::verifier::{self, Forgotten};
 
 /// A position on the ring: the 32-bit hash of a key, or the end of the range that a node owns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +23,12 @@ pub trait KeyBytes {
 
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The same index, but unknown to a verifier (`verifier::Forgotten`): said where the ways out of a loop meet.
+    #[inline(always)]
+    fn forget(&self, index: usize) -> usize {
+        index
     }
 }
 
@@ -54,9 +60,19 @@ pub const KERNEL_KEY_BYTES_MAX: usize = 256;
 #[derive(Clone, Copy)]
 pub struct Window<'a, const N: usize> {
     bytes: &'a [u8; N],
-    start: u32,
-    len: u32,
+    place: &'a Place,
 }
+
+/// Where in the buffer a window's key is, kept where a verifier forgets it.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Place {
+    start: Forgotten,
+    len: Forgotten,
+    index: Forgotten,
+    zero: u32,
+}
+const _: () = assert!(size_of::<Place>() == 16);
 
 impl<'a, const N: usize> Window<'a, N> {
     const MASK: u32 = {
@@ -66,17 +82,21 @@ impl<'a, const N: usize> Window<'a, N> {
 
     /// None if the key does not lie in the buffer or is longer than the kernel hashes.
     #[inline(always)]
-    pub fn new(bytes: &'a [u8; N], start: u32, len: u32) -> Option<Window<'a, N>> {
+    pub fn new(bytes: &'a [u8; N], start: u32, len: u32, place: &'a Place) -> Option<Window<'a, N>> {
         if len as usize > KERNEL_KEY_BYTES_MAX || start > Self::MASK || len > N as u32 - start {
             return None;
         }
-        Some(Window { bytes, start, len })
+        place.start.set(start);
+        place.len.set(len);
+        Some(Window { bytes, place })
     }
 
-    /// The part of this key that starts at `offset`; `offset + len` is at most the key's length.
+    /// The part of this key that starts at `offset`; `offset + len` is at most the key's length. The key itself is gone.
     #[inline(always)]
     pub fn part(self, offset: usize, len: usize) -> Window<'a, N> {
-        Window { bytes: self.bytes, start: self.start + offset as u32, len: len as u32 }
+        self.place.start.set(self.place.start.get() + offset as u32);
+        self.place.len.set(len as u32);
+        self
     }
 }
 
@@ -85,17 +105,22 @@ impl<const N: usize> KeyBytes for Window<'_, N> {
 
     #[inline(always)]
     fn len(&self) -> usize {
-        self.len as usize
+        self.place.len.get() as usize
     }
 
     #[inline(always)]
     fn byte(&self, index: usize) -> u8 {
-        verifier::byte(self.bytes, self.start + index as u32)
+        verifier::byte(self.bytes, self.place.start.get() + index as u32)
     }
 
     #[inline(always)]
     fn word(&self, index: usize) -> u32 {
         u32::from_le_bytes([self.byte(index), self.byte(index + 1), self.byte(index + 2), self.byte(index + 3)])
+    }
+
+    #[inline(always)]
+    fn forget(&self, index: usize) -> usize {
+        self.place.index.through(index as u32) as usize
     }
 }
 
@@ -104,33 +129,30 @@ impl<const N: usize> KeyBytes for Window<'_, N> {
 /// owner like any other key.
 #[inline(always)]
 pub fn tagged(key: impl KeyBytes, open: u8, close: u8) -> (usize, usize) {
-    let len = key.len();
-    let mut start = usize::MAX;
-    for index in 0..bound(&key) {
-        if index >= len {
-            break;
-        }
-        let byte = key.byte(index);
-        if start == usize::MAX {
-            if byte == open {
-                start = index + 1;
+    let find = |from: usize, wanted: u8| {
+        for ahead in 0..bound(&key) {
+            if from + ahead >= key.len() {
+                break;
             }
-        } else if byte == close {
-            return if index > start { (start, index - start) } else { (0, len) };
+            if key.byte(from + ahead) == wanted {
+                return key.forget(from + ahead);
+            }
         }
-    }
-    (0, len)
+        key.forget(key.len())
+    };
+    let start = find(0, open) + 1;
+    let end = find(start, close);
+    if start < end && end < key.len() { (start, end - start) } else { (0, key.len()) }
 }
 
 /// MurmurHash2, 32 bits, seeded with the key's length: the default of `hash:`.
 #[inline(always)]
 pub fn murmur(key: impl KeyBytes) -> Token {
     const M: u32 = 0x5bd1_e995;
-    let len = key.len();
-    let mut hash = 0xdead_beef_u32.wrapping_mul(len as u32) ^ len as u32;
+    let mut hash = 0xdead_beef_u32.wrapping_mul(key.len() as u32) ^ key.len() as u32;
     let mut index = 0;
     for _ in 0..bound(&key) / 4 {
-        if index + 4 > len {
+        if index + 4 > key.len() {
             break;
         }
         let mut block = key.word(index).wrapping_mul(M);
@@ -138,11 +160,12 @@ pub fn murmur(key: impl KeyBytes) -> Token {
         hash = hash.wrapping_mul(M) ^ block.wrapping_mul(M);
         index += 4;
     }
-    if index < len {
-        if index + 2 < len {
+    let index = key.forget(index);
+    if index < key.len() {
+        if index + 2 < key.len() {
             hash ^= u32::from(key.byte(index + 2)) << 16;
         }
-        if index + 1 < len {
+        if index + 1 < key.len() {
             hash ^= u32::from(key.byte(index + 1)) << 8;
         }
         hash = (hash ^ u32::from(key.byte(index))).wrapping_mul(M);
@@ -158,27 +181,27 @@ pub fn murmur3(key: impl KeyBytes) -> Token {
     fn scramble(block: u32) -> u32 {
         block.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593)
     }
-    let len = key.len();
     let mut hash = 0_u32;
     let mut index = 0;
     for _ in 0..bound(&key) / 4 {
-        if index + 4 > len {
+        if index + 4 > key.len() {
             break;
         }
         hash = (hash ^ scramble(key.word(index))).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
         index += 4;
     }
-    if index < len {
+    let index = key.forget(index);
+    if index < key.len() {
         let mut tail = u32::from(key.byte(index));
-        if index + 1 < len {
+        if index + 1 < key.len() {
             tail |= u32::from(key.byte(index + 1)) << 8;
         }
-        if index + 2 < len {
+        if index + 2 < key.len() {
             tail |= u32::from(key.byte(index + 2)) << 16;
         }
         hash ^= scramble(tail);
     }
-    hash ^= len as u32;
+    hash ^= key.len() as u32;
     hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
     hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
     Token(hash ^ (hash >> 16))
@@ -205,10 +228,9 @@ pub fn fnv1a_64(key: impl KeyBytes) -> Token {
 /// FNV-1, 64 bits, the lower half of the result.
 #[inline(always)]
 pub fn fnv1_64(key: impl KeyBytes) -> Token {
-    let len = key.len();
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for index in 0..bound(&key) {
-        if index >= len {
+        if index >= key.len() {
             break;
         }
         hash = hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(key.byte(index));
@@ -233,15 +255,14 @@ pub fn crc32(key: impl KeyBytes) -> Token {
 /// Jenkins' lookup3 (`hashlittle`) with 13 as its initial value.
 #[inline(always)]
 pub fn jenkins(key: impl KeyBytes) -> Token {
-    let len = key.len();
-    let start = 0xdead_beef_u32.wrapping_add(len as u32).wrapping_add(13);
+    let start = 0xdead_beef_u32.wrapping_add(key.len() as u32).wrapping_add(13);
     let (mut a, mut b, mut c) = (start, start, start);
-    if len == 0 {
+    if key.is_empty() {
         return Token(c);
     }
     let mut index = 0;
     for _ in 0..bound(&key) / 12 {
-        if index + 12 >= len {
+        if index + 12 >= key.len() {
             break;
         }
         a = a.wrapping_add(key.word(index));
@@ -261,9 +282,10 @@ pub fn jenkins(key: impl KeyBytes) -> Token {
         b = b.wrapping_add(a);
         index += 12;
     }
+    let index = key.forget(index);
     // The last one to twelve bytes, as three words filled up with zeros.
     for place in 0..12 {
-        if index + place >= len {
+        if index + place >= key.len() {
             break;
         }
         let byte = u32::from(key.byte(index + place)) << (8 * (place & 3));
@@ -291,10 +313,9 @@ fn bound<K: KeyBytes>(key: &K) -> usize {
 
 #[inline(always)]
 fn fold(key: impl KeyBytes, start: u32, step: impl Fn(u32, u8) -> u32) -> Token {
-    let len = key.len();
     let mut hash = start;
     for index in 0..bound(&key) {
-        if index >= len {
+        if index >= key.len() {
             break;
         }
         hash = step(hash, key.byte(index));
@@ -330,7 +351,8 @@ mod tests {
             let mut scratch = [0xa5; 512];
             for start in [0, 3, 200] {
                 scratch[start..start + key.len()].copy_from_slice(key);
-                let window = Window::new(&scratch, start as u32, key.len() as u32).unwrap();
+                let place = Place::default();
+                let window = Window::new(&scratch, start as u32, key.len() as u32, &place).unwrap();
                 assert_eq!($hash(window), Token($token), "{} at {start}", $key);
             }
         }};
@@ -363,11 +385,11 @@ mod tests {
 
     #[test]
     fn a_window_lies_in_its_buffer() {
-        let scratch = [0; 512];
-        assert!(Window::new(&scratch, 0, 256).is_some());
-        assert!(Window::new(&scratch, 256, 256).is_some());
+        let (scratch, place) = ([0; 512], Place::default());
+        assert!(Window::new(&scratch, 0, 256, &place).is_some());
+        assert!(Window::new(&scratch, 256, 256, &place).is_some());
         for (start, len) in [(0, 257), (257, 256), (512, 0), (u32::MAX, 1), (1, u32::MAX)] {
-            assert!(Window::new(&scratch, start, len).is_none(), "{start} {len}");
+            assert!(Window::new(&scratch, start, len, &place).is_none(), "{start} {len}");
         }
     }
 
@@ -377,7 +399,8 @@ mod tests {
             let (start, len) = tagged(key.as_bytes(), b'{', b'}');
             let mut scratch = [0; 64];
             scratch[5..5 + key.len()].copy_from_slice(key.as_bytes());
-            let window = Window::new(&scratch, 5, key.len() as u32).unwrap();
+            let place = Place::default();
+            let window = Window::new(&scratch, 5, key.len() as u32, &place).unwrap();
             assert_eq!(tagged(window, b'{', b'}'), (start, len));
             assert_eq!(murmur(window.part(start, len)), murmur(&key.as_bytes()[start..start + len]));
             &key[start..start + len]

@@ -1,5 +1,7 @@
 //! What a kernel program does for the verifier's sake alone. In the daemon these are what they look like.
 
+use core::cell::UnsafeCell;
+
 /// `at % N` for a power of two, as an index into an array of `N` that every verifier believes.
 ///
 /// LLVM knows from the lines before that the index is small and drops a plain `&`; the verifier does not know, and says
@@ -33,24 +35,24 @@ pub fn byte<const N: usize>(bytes: &[u8; N], at: u32) -> u8 {
 /// say, digits in the lengths of a request.
 #[derive(Debug, Default)]
 #[repr(transparent)]
-pub struct Forgotten(u32);
+pub struct Forgotten(UnsafeCell<u32>);
 
 impl Forgotten {
     #[inline(always)]
     pub fn get(&self) -> u32 {
-        // SAFETY: a reference is valid to read.
-        unsafe { core::ptr::read_volatile(&self.0) }
+        // SAFETY: ours to read; not Sync, so nobody writes meanwhile.
+        unsafe { self.0.get().read_volatile() }
     }
 
     #[inline(always)]
-    pub fn set(&mut self, value: u32) {
-        // SAFETY: and this one to write.
-        unsafe { core::ptr::write_volatile(&mut self.0, value) }
+    pub fn set(&self, value: u32) {
+        // SAFETY: ours to write; no reference to the inside is ever given out.
+        unsafe { self.0.get().write_volatile(value) }
     }
 
     /// The same value, unknown.
     #[inline(always)]
-    pub fn through(&mut self, value: u32) -> u32 {
+    pub fn through(&self, value: u32) -> u32 {
         self.set(value);
         self.get()
     }

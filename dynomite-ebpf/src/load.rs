@@ -10,6 +10,7 @@ use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::{SkBuffContext, SockOpsContext};
 use dynomite_common::abi::FlowKey;
 use dynomite_common::limits::HEAD_BYTES;
+use dynomite_common::verifier::within;
 
 macro_rules! offsets {
     ($($(#[$doc:meta])* $name:ident;)*) => {
@@ -92,10 +93,13 @@ pub fn remote_ip(ctx: &SockOpsContext) -> [u32; 4] {
 
 const AF_INET: u32 = 2;
 
-/// Copies the segment's head. `len` is the segment's length.
+/// Copies the segment's head. `len` is the segment's length, at least one.
 #[inline(always)]
 pub fn head(ctx: &SkBuffContext, len: u32, head: &mut [u8; HEAD_BYTES]) -> Option<()> {
     let take = if len < HEAD_BYTES as u32 { len } else { HEAD_BYTES as u32 };
+    // From one to all: no verifier takes a length that it believes could be zero ("R3 min value is outside of the
+    // allowed memory range", "R4 invalid zero-sized read"), and what is compared is copied to another register first.
+    let take = within::<HEAD_BYTES>(take.wrapping_sub(1)) as u32 + 1;
     bytes(ctx, 0, head.as_mut_ptr().cast(), take)
 }
 

@@ -8,6 +8,7 @@ use dynomite_common::flow::Slot;
 use dynomite_common::limits::{COMMANDS_MAX, EVENTS_BYTES, FLOWS_DEFAULT, HEAD_BYTES};
 use dynomite_common::peek::State;
 use dynomite_common::reason::{Reason, Tally};
+use dynomite_common::token::Place;
 use dynomite_common::verifier::Forgotten;
 
 /// Flows by slot. Everybody reads; each field has one writer (`dynomite_common::flow`). The daemon maps it into memory
@@ -57,8 +58,10 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 pub struct Scratch {
     pub head: [u8; HEAD_BYTES],
     pub look: State,
-    pub key_at: Forgotten,
-    pub key_len: Forgotten,
+    pub place: Place,
     pub token: Forgotten,
     pub zero: u32,
 }
+
+// SAFETY: an element belongs to one CPU, and a program that uses it is not interrupted by another that does.
+unsafe impl Sync for Scratch {}

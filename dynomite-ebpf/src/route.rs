@@ -8,7 +8,7 @@ use dynomite_common::abi::{KernelHash, Name, Table};
 use dynomite_common::flow::{Armed, Slot};
 use dynomite_common::gate::{self, Gate};
 use dynomite_common::limits::{HEAD_BYTES, RANGES_MAX};
-use dynomite_common::peek::{Found, Head, Peek};
+use dynomite_common::peek::{Head, Peek};
 use dynomite_common::reason::Reason;
 use dynomite_common::token::{self, Token, Window};
 
@@ -63,10 +63,10 @@ fn decide(ctx: &SkBuffContext, slot: &Slot, index: u32, len: u32) -> Result<(), 
     // SAFETY: this CPU's own memory, and nothing interrupts this program that would use it.
     let scratch = unsafe { &mut *scratch };
     let table = &config.table;
-    let found = look(ctx, table, scratch, len)?;
-    eligible(&found)?;
-    owned(table, scratch, &found)?;
-    slot.route.key_len.set(u64::from(found.key_len));
+    let name = look(ctx, table, scratch, len)?;
+    eligible(name, scratch)?;
+    owned(table, scratch)?;
+    slot.route.key_len.set(u64::from(scratch.look.key_len.get()));
     // SAFETY: the context is the kernel's own.
     let verdict = unsafe { DATASTORES.redirect_skb(ctx, index, BPF_F_INGRESS.into()) };
     if verdict != i64::from(sk_action::SK_PASS) {
@@ -102,38 +102,38 @@ fn in_sequence(ctx: &SkBuffContext, slot: &Slot) -> Result<(), Reason> {
 }
 
 #[inline(always)]
-fn look(ctx: &SkBuffContext, table: &Table, scratch: &mut Scratch, len: u32) -> Result<Found, Reason> {
+fn look(ctx: &SkBuffContext, table: &Table, scratch: &mut Scratch, len: u32) -> Result<Name, Reason> {
     load::head(ctx, len, &mut scratch.head).ok_or(Reason::Unreadable)?;
     let tail = if len > HEAD_BYTES as u32 { load::tail(ctx, len).ok_or(Reason::Unreadable)? } else { [0; 2] };
-    let head = Head::new(&scratch.head, len, tail, &mut scratch.look);
+    let head = Head::new(&scratch.head, len, tail, &scratch.look);
     match if table.protocol == 0 { head.resp() } else { head.memcache() } {
-        Peek::Sure(found) => Ok(found),
+        Peek::Sure(name) => Ok(name),
         Peek::Incomplete => Err(Reason::Incomplete),
         Peek::Unsure(reason) => Err(reason),
     }
 }
 
 #[inline(always)]
-fn eligible(found: &Found) -> Result<(), Reason> {
+fn eligible(name: Name, scratch: &Scratch) -> Result<(), Reason> {
     // SAFETY: rows change only while the generation is odd, and they are two words.
-    let row = unsafe { COMMANDS.get(&found.name as &Name) }.ok_or(Reason::NotEligible)?;
-    if found.args < row.args_min || found.args > row.args_max { Err(Reason::Arguments) } else { Ok(()) }
+    let row = unsafe { COMMANDS.get(&name) }.ok_or(Reason::NotEligible)?;
+    let args = scratch.look.args.get();
+    if args < row.args_min || args > row.args_max { Err(Reason::Arguments) } else { Ok(()) }
 }
 
 #[inline(always)]
-fn owned(table: &Table, scratch: &mut Scratch, found: &Found) -> Result<(), Reason> {
+fn owned(table: &Table, scratch: &Scratch) -> Result<(), Reason> {
     if table.hash == 0 {
         return Ok(());
     }
-    let Scratch { head, key_at, key_len, token: forgotten, .. } = scratch;
-    let mut key = Window::new(head, key_at.through(found.key_at), key_len.through(found.key_len)).ok_or(Reason::TooLong)?;
+    let Scratch { head, look, place, token, .. } = scratch;
+    let mut key = Window::new(head, look.key_at.get(), look.key_len.get(), place).ok_or(Reason::TooLong)?;
     if table.tag_open != 0 {
         let (at, len) = token::tagged(key, table.tag_open as u8, table.tag_close as u8);
-        let (at, len) = (key_at.through(found.key_at + at as u32), key_len.through(len as u32));
-        key = Window::new(head, at, len).ok_or(Reason::TooLong)?;
+        key = key.part(at, len);
     }
-    let Token(token) = hash(table.hash, key).ok_or(Reason::NotEligible)?;
-    let token = forgotten.through(token);
+    let Token(hashed) = hash(table.hash, key).ok_or(Reason::NotEligible)?;
+    let token = token.through(hashed);
     for index in 0..RANGES_MAX {
         if index >= table.ranges as usize {
             break;

@@ -9,6 +9,7 @@ fn the_self_test_holds_on_this_kernel() {
     let path = FastPath::start(&settings).unwrap_or_else(|error| panic!("{error}"));
     let trials = selftest::run(&path);
     let faults: Vec<_> = trials.iter().filter_map(|trial| Some((trial.name, trial.fault.as_ref()?))).collect();
+    println!("{:?}", path.walked());
     for trial in &trials {
         println!("{:>8.1} ms  {}", trial.took.as_secs_f64() * 1e3, trial.name);
     }

@@ -8,6 +8,7 @@ mod ci;
 mod docs;
 mod ebpf;
 mod fuzz;
+mod kernels;
 mod lint;
 mod pool;
 mod run;
@@ -29,6 +30,8 @@ enum Task {
     Build(build::Args),
     /// Build the kernel object from source and keep it in the repository
     Ebpf(ebpf::Args),
+    /// Run the kernel tests on older kernels, in qemu
+    Kernels(kernels::Args),
     /// Check format and lints: rustfmt, clippy, and the source rules of `tidy`
     Lint(lint::Args),
     /// Check the rules that no compiler checks: directions between modules, unsafe, file heads, words
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Run(args) => run::run(args),
         Task::Build(args) => build::run(args),
         Task::Ebpf(args) => ebpf::run(args),
+        Task::Kernels(args) => kernels::run(args),
         Task::Lint(args) => lint::run(args),
         Task::Tidy(args) => tidy::run(args),
         Task::Test(args) => test::run(args),

@@ -76,6 +76,8 @@ impl Offsets {
 
 /// The programs and maps of `route`, attached.
 pub struct Loaded {
+    /// How many instructions the verifier walked, by program.
+    pub walked: Vec<(&'static str, u32)>,
     pub slots: Mapping<Slot>,
     pub ports: Mapping<Count>,
     config: Mapping<Config>,
@@ -119,6 +121,8 @@ impl Loaded {
         let adopt: &mut SockOps = get(&mut object, program::ADOPT)?;
         adopt.load().map_err(|error| refused(program::ADOPT, &error))?;
 
+        let walked =
+            [program::ADOPT, program::ROUTE, program::REPLY].map(|name| (name, walked(&object, name))).to_vec();
         let maps = Maps {
             flows: take(&mut object, map::FLOWS)?,
             clients: take(&mut object, map::CLIENTS)?,
@@ -140,7 +144,7 @@ impl Loaded {
         let cgroup = File::open(cgroup).map_err(|error| not_attached(program::ADOPT, &error))?;
         adopt.attach(cgroup, CgroupAttachMode::Single).map_err(|error| not_attached(program::ADOPT, &error))?;
 
-        Ok(Loaded { slots, ports, config, maps: Mutex::new(maps), _object: object })
+        Ok(Loaded { walked, slots, ports, config, maps: Mutex::new(maps), _object: object })
     }
 
     pub fn maps(&self) -> MutexGuard<'_, Maps> {
@@ -189,6 +193,11 @@ where
 {
     let program = object.program_mut(name).and_then(|program| program.try_into().ok());
     program.ok_or_else(|| LoadError::Object(format!("no program {name} in the object")))
+}
+
+fn walked(object: &Ebpf, name: &str) -> u32 {
+    let info = object.program(name).and_then(|program| program.info().ok());
+    info.and_then(|info| info.verified_instruction_count()).unwrap_or(0)
 }
 
 /// The last lines of what the verifier says tell what it did not like.

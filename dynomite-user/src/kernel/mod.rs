@@ -223,6 +223,11 @@ impl FastPath {
         self.loaded.tallies()
     }
 
+    /// How many instructions the verifier walked, by program; 0 on kernels that do not tell (before 5.16).
+    pub fn walked(&self) -> &[(&'static str, u32)] {
+        &self.loaded.walked
+    }
+
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
