@@ -1,6 +1,7 @@
 //! What the daemon knows about Redis, held against Redis itself.
 
 mod refusals;
+mod repair;
 mod resp3;
 mod session;
 mod table;

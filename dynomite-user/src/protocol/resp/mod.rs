@@ -11,6 +11,7 @@ pub mod glob;
 pub(in crate::protocol) mod head;
 mod inline;
 mod refuse;
+pub mod repair;
 pub mod resp3;
 pub mod scan;
 pub mod session;

@@ -1,0 +1,12 @@
+-- KEYS: key added removed; ARGV: command 1 time field ['ttl']
+local key, field = KEYS[1], ARGV[4]
+local value = redis.pcall(ARGV[1], key, field)
+if failed(value) then return value end
+local status, time = 'R', score(second, key) or score(second .. '_' .. key, field)
+if not time then
+  status, time = 'E', score(first, key) and score(first .. '_' .. key, field)
+  if not time or not value or value == 0 then status, time = 'X', 0 end
+end
+local reply = {status, time, value}
+if ARGV[5] then reply[4] = redis.call('PTTL', key) end
+return reply

@@ -1,0 +1,34 @@
+-- Head of the scripts that write, behind the common one.
+local function kept_of(key)
+  return first .. '_' .. key, second .. '_' .. key
+end
+local function forget(key)
+  redis.call('DEL', kept_of(key))
+end
+-- A name moves from one index to the other, or stays; its time never goes back.
+local function move(into, from, name, stamp)
+  local there, here = score(from, name), score(into, name)
+  for _, known in pairs({there or nil, here or nil}) do
+    if newer(known, tonumber(stamp)) then stamp = known end
+  end
+  if here ~= stamp then redis.call('ZADD', into, stamp, name) end
+  if there then redis.call('ZREM', from, name) end
+end
+-- Every eighth write looks at sixteen keys that are said to exist and forgets those that do not (expired, evicted),
+-- and at the oldest removals, which are kept for a day.
+local function tidy(added, removed, time)
+  if time % 8 ~= 0 then return end
+  local count = redis.call('ZCARD', added)
+  if count > 0 then
+    local at = time % 1048576 * 40503 % count
+    for _, key in ipairs(redis.call('ZRANGE', added, at, at + 15)) do
+      if redis.call('EXISTS', key) == 0 then
+        redis.call('ZREM', added, key)
+        forget(key)
+      end
+    end
+  end
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', removed, '-inf', time - DAY, 'LIMIT', 0, 16)) do
+    redis.call('ZREM', removed, key)
+  end
+end
