@@ -69,8 +69,9 @@ impl fmt::Display for NodeState {
 /// What `/peer/<verb>/<name>` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerVerb {
-    /// Believed down until its link comes up again.
+    /// Nothing is asked of it until `Up`.
     Down,
+    /// The end of `Down`. Links that wait to be dialled again are dialled at once.
     Up,
     /// Close the links to it and dial again.
     Reset,

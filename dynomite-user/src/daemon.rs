@@ -21,6 +21,7 @@ use crate::log::Log;
 use crate::moment::Clock;
 use crate::net::admin;
 use crate::net::endpoints::Admin;
+use crate::net::presence::Board;
 use crate::ring::topology::Topology;
 use crate::stats::Registry;
 use crate::stats::render::Identity;
@@ -80,7 +81,8 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
     let mut signals = signals::Signals::install().context("signal handlers")?;
     let stats_listener = listen(&parts.config.stats_listen, parts.config.backlog)
         .with_context(|| format!("stats: cannot listen at {}", parts.config.stats_listen))?;
-    let running = Workers::start(&parts, Clock::start())?;
+    let board = Board::new(parts.registry.control());
+    let running = Workers::start(&parts, Clock::start(), board.clone())?;
     let admin = Arc::new(Admin {
         control: parts.control.clone(),
         registry: parts.registry.clone(),
@@ -88,9 +90,11 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
         identity: identity(&parts.config),
         log: parts.options.log.clone(),
         started,
-        sections: Vec::new(),
+        sections: vec![board.clone()],
+        board: Some(board.clone()),
         kernel: None,
     });
+    runtime.spawn(board.resolve());
     runtime.block_on(control_thread(stats_listener, admin, &mut signals, &parts));
 
     parts.control.drain();

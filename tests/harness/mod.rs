@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod client;
+pub mod cluster;
 pub mod datastore;
 pub mod fake;
 pub mod memcache;
@@ -17,6 +18,7 @@ pub mod until;
 
 pub use address::Host;
 pub use client::Client;
+pub use cluster::{Cluster, Shape};
 pub use datastore::{Datastore, Kind};
 pub use fake::{Answer, Fake};
 pub use need::need;

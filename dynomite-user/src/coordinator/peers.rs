@@ -45,6 +45,11 @@ impl Coordinator {
         }
     }
 
+    /// Does anybody wait for what comes to this leg?
+    pub fn awaits(&self, leg: Leg) -> bool {
+        self.in_flight.get(Ticket::of_leg(leg).0).is_some()
+    }
+
     /// An error of ours for a peer, in its turn.
     pub fn refuse_peer(&mut self, client: ClientId, text: &str, effects: &mut impl Effects) {
         let mut error = self.spare.empty();

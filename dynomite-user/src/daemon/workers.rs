@@ -1,16 +1,19 @@
 //! The worker threads: what each is given of the configuration, their start and their end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::Parts;
 use crate::config::Address;
+use crate::control::Change;
 use crate::coordinator;
 use crate::coordinator::route::RouteSettings;
 use crate::moment::Clock;
 use crate::net::listener::Listener;
-use crate::net::{link, perform, stream, worker};
+use crate::net::presence::Board;
+use crate::net::{link, peer, perform, stream, worker};
 use crate::protocol::request::Limits;
 
 pub struct Workers {
@@ -22,30 +25,58 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Clients with a datastore connection of their own, on each worker: the datastore has a limit, too.
 const PRIVATE_MAX: usize = 4096;
+/// The same for a peer: half of the cluster may be dialling it.
+const PEER_PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PEER_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A handshake to the other side of the world, and one lost packet.
+const PEER_CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+/// Connections of peers to each worker; each of theirs has a few.
+const PEERS_IN_MAX: usize = 16 << 10;
 
 impl Workers {
-    /// Binds the client listeners and starts a thread a worker.
-    pub fn start(parts: &Parts, clock: Clock) -> anyhow::Result<Workers> {
+    /// Binds the listeners for clients and peers and starts a thread a worker.
+    pub fn start(parts: &Parts, clock: Clock, board: Arc<Board>) -> anyhow::Result<Workers> {
         let config = &parts.config;
+        let backlog = config.backlog.max(1).unsigned_abs();
         let address = resolve(&config.listen).with_context(|| format!("listen: cannot resolve {}", config.listen))?;
-        let listeners = Listener::bind(&address, config.backlog.max(1).unsigned_abs(), parts.workers)
+        let listeners = Listener::bind(&address, backlog, parts.workers)
             .with_context(|| format!("listen: cannot listen at {}", config.listen))?;
+        let address =
+            config.dyn_listen.resolve().with_context(|| format!("dyn_listen: cannot resolve {}", config.dyn_listen))?;
+        let peer_listeners = Listener::bind(&stream::Address::Tcp(address), backlog, parts.workers)
+            .with_context(|| format!("dyn_listen: cannot listen at {}", config.dyn_listen))?;
         let datastore = resolve(&config.datastore.address)
             .with_context(|| format!("servers: cannot resolve {}", config.datastore.address))?;
         let settings = settings(parts, datastore);
-        let shared = worker::Shared { clock, control: parts.control.clone(), topology: parts.topology.clone().into() };
-        let handles = listeners.into_iter().enumerate().map(|(number, listener)| {
+        let topology = Arc::new(parts.topology.clone());
+        let secured = topology.nodes().filter(|(_, node)| node.secured).count();
+        if secured > 0 {
+            tracing::error!("{secured} peers want encrypted links, which are not served yet: they are not connected");
+        }
+        let shared = worker::Shared { clock, control: parts.control.clone(), topology, board };
+        let handles = listeners.into_iter().zip(peer_listeners).enumerate().map(|(number, (clients, peers))| {
             let stats = parts.registry.worker(number);
-            worker::spawn(number, settings.clone(), vec![listener], shared.clone(), stats)
+            let listeners = worker::Listeners { clients: vec![clients], peers: vec![peers] };
+            worker::spawn(number, settings.clone(), listeners, shared.clone(), stats)
                 .with_context(|| format!("cannot start worker {number}"))
         });
-        Ok(Workers { handles: handles.collect::<anyhow::Result<_>>()? })
+        let handles = handles.collect::<anyhow::Result<Vec<worker::Handle>>>()?;
+        let mailboxes: Vec<worker::Mailbox> = handles.iter().map(|handle| handle.mailbox.clone()).collect();
+        parts.control.listen(move |change| {
+            mailboxes.iter().for_each(|mailbox| match change {
+                Change::State(_) => mailbox.order(worker::Order::State),
+                Change::Peer { verb, name } => mailbox.order(worker::Order::Peer { verb: *verb, name: name.clone() }),
+                // Levels are read where they are used; draining comes with its patience, from `drain`.
+                Change::Levels | Change::Drain => {}
+            });
+        });
+        Ok(Workers { handles })
     }
 
     /// Takes no more clients, lets what is asked be answered, and joins the threads: within `patience`.
     pub fn drain(self, patience: Duration) {
         for handle in &self.handles {
-            handle.order(worker::Order::Drain(patience));
+            handle.mailbox.order(worker::Order::Drain(patience));
         }
         for handle in self.handles {
             // A worker that panicked has said so; the others are still to be waited for.
@@ -67,7 +98,7 @@ fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
         io: perform::Settings {
             protocol: config.protocol,
             datastore: link::Settings {
-                address: datastore,
+                address: Some(datastore),
                 pause_first: PAUSE_FIRST.min(config.server_retry_timeout),
                 pause_max: PAUSE_MAX.min(config.server_retry_timeout),
                 eject_after: config.auto_eject_hosts.then_some(config.server_failure_limit.max(1)),
@@ -79,6 +110,22 @@ fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
             private_max: PRIVATE_MAX,
             client_output_max: config.client_output_bytes_max,
             datastore_queue_max: config.datastore_queue_bytes_max,
+            peers: peer::Settings {
+                dials: parts.options.admin_operation == 0,
+                near_connections: config.local_peer_connections,
+                far_connections: config.remote_peer_connections,
+                link: link::Settings {
+                    address: None,
+                    pause_first: PEER_PAUSE_FIRST,
+                    pause_max: PEER_PAUSE_MAX,
+                    eject_after: None,
+                    pause_ejected: PEER_PAUSE_MAX,
+                    connect_timeout: config.timeout.max(PEER_CONNECT_PATIENCE),
+                },
+                queue_max: config.peer_queue_bytes_max,
+                far_messages_per_second: config.conn_msg_rate,
+                timeout: config.timeout,
+            },
         },
         coordinator: coordinator::Settings {
             protocol: config.protocol,
@@ -96,6 +143,7 @@ fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
         reply_bytes_max: config.reply_bytes_max,
         clients_max: config.client_connections.div_ceil(workers),
         client_outstanding_max: config.client_outstanding_max,
+        peers_in_max: PEERS_IN_MAX,
         preconnect: config.preconnect,
         timeout: config.timeout,
     }

@@ -176,13 +176,19 @@ impl Outbox {
 
     /// Writes what can be written now. `Ok(true)`: all of it.
     pub fn flush(&mut self, sink: &mut impl Write, pool: &mut Pool) -> io::Result<bool> {
-        while self.start < self.end {
-            match sink.write(&self.space[self.start..self.end]) {
+        self.flush_part(usize::MAX, sink, pool)
+    }
+
+    /// The same for the first `limit` bytes.
+    pub fn flush_part(&mut self, limit: usize, sink: &mut impl Write, pool: &mut Pool) -> io::Result<bool> {
+        let end = self.end.min(self.start.saturating_add(limit));
+        while self.start < end {
+            match sink.write(&self.space[self.start..end]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.start += count;
                     // A short write means a full socket: asking again would only say so.
-                    if self.start < self.end {
+                    if self.start < end {
                         return Ok(false);
                     }
                 }
@@ -191,7 +197,9 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
-        self.clear(pool);
+        if self.start == self.end {
+            self.clear(pool);
+        }
         Ok(true)
     }
 

@@ -12,7 +12,7 @@ pub struct Client {
     pub token: Token,
     pub inbox: Inbox,
     pub outbox: Outbox,
-    /// Away while its requests are handled.
+    /// Away while its requests are handled. A peer's connection has another one.
     pub decoder: Option<Decoder>,
     /// How many bytes the request at the head of the inbox needs before it can be whole.
     pub need: usize,
@@ -41,13 +41,13 @@ pub struct Client {
 const WRITE_NOW_BYTES: usize = 8 << 10;
 
 impl Client {
-    pub fn new(stream: Stream, token: Token, decoder: Decoder, role: super::peer_in::Role) -> Client {
+    pub fn new(stream: Stream, token: Token, decoder: Option<Decoder>, role: super::peer_in::Role) -> Client {
         Client {
             stream,
             token,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
-            decoder: Some(decoder),
+            decoder,
             need: 0,
             readable: false,
             read_closed: false,

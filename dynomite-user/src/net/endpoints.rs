@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::control::{ClusterView, Control, NodeState, PeerVerb, TIMEOUT_FACTOR_MAX};
+use crate::control::{ClusterView, Control, NodeState, NodeView, PeerVerb, TIMEOUT_FACTOR_MAX};
 use crate::coordinator::ConsistencyLevel;
 use crate::log::{LEVEL_MAX, Log};
+use crate::net::presence::Board;
 use crate::stats::render::{self, Identity, Process, Sections};
 use crate::stats::{Registry, Stats};
 
@@ -28,6 +29,8 @@ pub struct Admin {
     pub log: Log,
     pub started: Instant,
     pub sections: Vec<Arc<dyn Sections>>,
+    /// Who is connected; `None`: nobody asks.
+    pub board: Option<Arc<Board>>,
     pub kernel: Option<Arc<dyn KernelSwitch>>,
 }
 
@@ -76,7 +79,7 @@ impl Admin {
                 render::metrics(&self.registry, &self.identity, &self.process(), &self.sections())
             }
             "/help" => HELP.to_owned(),
-            "/cluster_describe" => describe(&self.control.cluster()),
+            "/cluster_describe" => describe(&self.control.cluster(), |node| self.state_of(node)),
             "/loglevelup" => done(|| self.log.level_up()),
             "/logleveldown" => done(|| self.log.level_down()),
             "/historeset" => done(|| self.registry.reset_histograms()),
@@ -158,6 +161,15 @@ impl Admin {
         }
     }
 
+    /// Of a peer: whether a link to it works. Of this node: its state.
+    fn state_of(&self, node: &NodeView) -> &'static str {
+        match self.board.as_ref().and_then(|board| board.find(&node.host, node.port)) {
+            Some(peer) if peer.is_up() => "UP",
+            Some(_) => "DOWN",
+            None => self.control.state().name(),
+        }
+    }
+
     fn sections(&self) -> Vec<render::Section> {
         self.sections.iter().flat_map(|part| part.sections()).collect()
     }
@@ -195,8 +207,8 @@ fn memory_max_kb() -> u64 {
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
-/// Blanks and line ends are those of the older program's document.
-fn describe(cluster: &ClusterView) -> String {
+/// Blanks and line ends are those of the older program's document, which has no states.
+fn describe(cluster: &ClusterView, state_of: impl Fn(&NodeView) -> &'static str) -> String {
     fn list<T>(items: &[T], show: impl Fn(&T) -> String) -> String {
         items.iter().map(show).collect::<Vec<_>>().join(",")
     }
@@ -206,7 +218,10 @@ fn describe(cluster: &ClusterView) -> String {
         let racks = list(&datacenter.racks, |rack| {
             let nodes = list(&rack.nodes, |node| {
                 let (name, host) = (quoted(&node.name), quoted(&node.host));
-                format!("{{\"name\":{name},\"host\":{host},\"port\":{},\n\"token\":{}\n}}", node.port, node.token)
+                let (port, token, state) = (node.port, node.token, state_of(node));
+                format!(
+                    "{{\"name\":{name},\"host\":{host},\"port\":{port},\n\"token\":{token}\n,\"state\":\"{state}\"}}"
+                )
             });
             format!("{{\"name\":{},\"servers\": [{nodes}]}}", quoted(&rack.name))
         });
@@ -231,6 +246,7 @@ pub(super) mod tests {
             log: Log::detached(),
             started: Instant::now(),
             sections: Vec::new(),
+            board: None,
             kernel: None,
         }
     }
@@ -351,8 +367,8 @@ pub(super) mod tests {
         assert_eq!(
             admin.answer("/cluster_describe").body,
             "{\"dcs\": [{\"name\":\"dc1\",\"racks\": [{\"name\":\"rackA\",\"servers\": [{\"name\":\"127.77.0.1\",\
-             \"host\":\"ec2-1-2-3-4.example.com\",\"port\":29101,\n\"token\":100\n},{\"name\":\"127.77.0.2\",\
-             \"host\":\"127.77.0.2\",\"port\":29101,\n\"token\":4294967295\n}]}]}]}\n"
+             \"host\":\"ec2-1-2-3-4.example.com\",\"port\":29101,\n\"token\":100\n,\"state\":\"NORMAL\"},{\"name\":\"127.77.0.2\",\
+             \"host\":\"127.77.0.2\",\"port\":29101,\n\"token\":4294967295\n,\"state\":\"NORMAL\"}]}]}]}\n"
         );
     }
 }

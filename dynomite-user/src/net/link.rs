@@ -13,7 +13,8 @@ use crate::moment::Moment;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub address: Address,
+    /// `None`: not known yet. It is not dialled before `point_at`.
+    pub address: Option<Address>,
     /// The first pause after a failure; doubled with each further one.
     pub pause_first: Duration,
     pub pause_max: Duration,
@@ -82,8 +83,17 @@ impl Link {
         matches!(self.state, State::Down { .. })
     }
 
-    pub fn address(&self) -> &Address {
-        &self.settings.address
+    /// Where it is dialled the next time.
+    pub fn point_at(&mut self, address: Address) {
+        self.settings.address = Some(address);
+    }
+
+    /// Forgets earlier failures: it may be dialled at once.
+    pub fn hurry(&mut self, now: Moment) {
+        self.failures = 0;
+        if let State::Down { retry_at } = &mut self.state {
+            *retry_at = now;
+        }
     }
 
     pub fn token(&self) -> Token {
@@ -94,6 +104,14 @@ impl Link {
         match &self.state {
             State::Up { stream } | State::Dialing { stream, .. } => Some(stream),
             State::Down { .. } => None,
+        }
+    }
+
+    /// Up, or on the way, or not tried for a while.
+    pub fn may_be_tried(&self, now: Moment) -> bool {
+        match self.state {
+            State::Down { retry_at } => retry_at <= now,
+            State::Dialing { .. } | State::Up { .. } => true,
         }
     }
 
@@ -127,7 +145,11 @@ impl Link {
     }
 
     fn dial(&mut self, registry: &Registry, now: Moment) -> bool {
-        let dialled = Stream::dial(&self.settings.address, self.settings.connect_timeout).and_then(|mut stream| {
+        let Some(address) = &self.settings.address else {
+            self.failed(now);
+            return false;
+        };
+        let dialled = Stream::dial(address, self.settings.connect_timeout).and_then(|mut stream| {
             registry.register(&mut stream, self.token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(stream)
         });
@@ -138,7 +160,7 @@ impl Link {
                 true
             }
             Err(error) => {
-                tracing::debug!(address = %self.settings.address, %error, "dial failed");
+                tracing::debug!(%address, %error, "dial failed");
                 self.failed(now);
                 false
             }
@@ -152,7 +174,7 @@ impl Link {
             Ok(None) if stream.is_connected() => {}
             Ok(None) => return Progress::Same,
             Ok(Some(error)) | Err(error) => {
-                tracing::debug!(address = %self.settings.address, %error, "could not connect");
+                tracing::debug!(address = ?self.settings.address, %error, "could not connect");
                 self.lose(registry, now);
                 return Progress::Lost;
             }
@@ -202,8 +224,13 @@ impl Link {
     }
 
     pub fn flush(&mut self, registry: &Registry, pool: &mut Pool) -> io::Result<()> {
+        self.flush_part(usize::MAX, registry, pool)
+    }
+
+    /// Writes at most the first `limit` bytes of what is queued; the rest waits for another call.
+    pub fn flush_part(&mut self, limit: usize, registry: &Registry, pool: &mut Pool) -> io::Result<()> {
         let State::Up { stream } = &mut self.state else { return Ok(()) };
-        let all = self.outbox.flush(stream, pool)?;
+        let all = self.outbox.flush_part(limit, stream, pool)?;
         if all == self.waits_to_write {
             let interest = if all { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
             registry.reregister(stream, self.token, interest)?;

@@ -12,7 +12,10 @@ use super::buffer::Pool;
 use super::client::Client;
 use super::datastore::{Datastore, Sent};
 use super::link::{self, Link};
-use crate::coordinator::{Ask, ClientId, Effects, Leg, Outgoing, SendError};
+use super::peer::{self, Peers};
+use super::peer_in::Role;
+use super::presence::Board;
+use crate::coordinator::{Ask, ClientId, Effects, Kin, Leg, Outgoing, SendError};
 use crate::moment::Moment;
 use crate::protocol::Protocol;
 use crate::protocol::codec::ReplyScanner;
@@ -77,6 +80,7 @@ pub struct Settings {
     pub client_output_max: usize,
     /// Bytes queued to the datastore on one connection; beyond it requests are shed.
     pub datastore_queue_max: usize,
+    pub peers: peer::Settings,
 }
 
 pub struct Io {
@@ -88,6 +92,7 @@ pub struct Io {
     pub clients: Slab<Client>,
     /// Shared connections first, `settings.datastore_connections` of them; then clients' own.
     pub datastores: Slab<Datastore>,
+    pub peers: Peers,
     pub dirty_clients: Vec<usize>,
     pub dirty_datastores: Vec<usize>,
     /// Clients to be looked at again though no event will come for them.
@@ -95,11 +100,14 @@ pub struct Io {
     /// Clients to be dropped: they do not read what they asked for.
     pub overflowed: Vec<usize>,
     privates: usize,
+    /// The head of a reply to a peer, while it is written.
+    head: Vec<u8>,
 }
 
 impl Io {
-    pub fn new(settings: Settings, registry: Registry, stats: Arc<Stats>) -> Io {
+    pub fn new(settings: Settings, board: Arc<Board>, registry: Registry, stats: Arc<Stats>) -> Io {
         let mut io = Io {
+            peers: Peers::new(settings.peers.clone(), settings.protocol, board),
             settings,
             registry,
             stats,
@@ -112,6 +120,7 @@ impl Io {
             queued_clients: Vec::new(),
             overflowed: Vec::new(),
             privates: 0,
+            head: Vec::new(),
         };
         for _ in 0..io.settings.datastore_connections.max(1) {
             io.add_datastore(None);
@@ -227,8 +236,8 @@ impl Effects for Io {
         self.ask_datastore(index, outgoing)
     }
 
-    fn to_peer(&mut self, _peer: PeerId, _ask: Ask, _lane: u32, _outgoing: Outgoing<'_>) -> Result<(), SendError> {
-        Err(SendError::Down)
+    fn to_peer(&mut self, peer: PeerId, ask: Ask, lane: u32, outgoing: Outgoing<'_>) -> Result<(), SendError> {
+        self.peers.send((peer, ask, lane), outgoing, self.now, &mut self.pool, &self.stats)
     }
 
     fn to_private(
@@ -268,7 +277,11 @@ impl Effects for Io {
         let Some(connection) = self.clients.get_mut(number) else { return };
         // What is queued may exceed the limit only by a single reply: otherwise a reply of the limit's size
         // could never be delivered.
-        let is_full = connection.outbox.len() > self.settings.client_output_max;
+        let output_max = match connection.role {
+            Role::Client => self.settings.client_output_max,
+            Role::Peer(_) => self.settings.peers.queue_max,
+        };
+        let is_full = connection.outbox.len() > output_max;
         if is_full {
             if !connection.deaf {
                 connection.deaf = true;
@@ -276,8 +289,15 @@ impl Effects for Io {
             }
             return;
         }
+        if let Role::Peer(peer) = &mut connection.role {
+            if !peer.answer(reply, &mut self.head, &self.stats) {
+                return;
+            }
+            connection.push(&self.head, &mut self.pool);
+        } else {
+            self.stats.bump(Stat::client_replies);
+        }
         connection.push(reply, &mut self.pool);
-        self.stats.bump(Stat::client_replies);
         if !connection.dirty {
             connection.dirty = true;
             self.dirty_clients.push(number);
@@ -312,8 +332,17 @@ impl Effects for Io {
         crate::moment::epoch_micros()
     }
 
-    fn is_up(&self, _peer: PeerId) -> bool {
-        false
+    fn is_up(&self, peer: PeerId) -> bool {
+        match peer {
+            PeerId::SELF => {
+                self.datastores.iter().take(self.shared_datastores()).any(|(_, own)| own.link.may_be_tried(self.now))
+            }
+            peer => self.peers.is_up(peer),
+        }
+    }
+
+    fn kin(&self, peer: PeerId, lane: u32) -> Kin {
+        self.peers.kin(peer, lane)
     }
 }
 

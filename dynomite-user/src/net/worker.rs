@@ -16,8 +16,9 @@ use super::link::Progress;
 use super::listener::Listener;
 use super::peer_in::Role;
 use super::perform::{Io, Source, patience};
+use super::presence::Board;
 use super::stream::Stream;
-use crate::control::Control;
+use crate::control::{Control, PeerVerb};
 use crate::coordinator::{Asker, ClientId, Coordinator, Taken};
 use crate::moment::{Clock, Moment};
 use crate::protocol::Protocol;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub clients_max: usize,
     /// Requests of one client that may be outstanding; it is not read meanwhile.
     pub client_outstanding_max: usize,
+    /// Connections of peers to this worker.
+    pub peers_in_max: usize,
     /// Dial the datastore at the start, not at the first request.
     pub preconnect: bool,
     pub timeout: Duration,
@@ -49,22 +52,36 @@ pub struct Settings {
 pub enum Order {
     /// Take no more clients, finish what is asked, then stop; at the latest after this long.
     Drain(Duration),
+    /// The node's state has changed: what waited for that goes on.
+    State,
+    /// What an operator says of a peer; `None`: of all.
+    Peer { verb: PeerVerb, name: Option<String> },
+    /// Another topology.
+    Topology(Arc<Topology>),
 }
 
-/// The control thread's end of a worker.
-pub struct Handle {
+/// Where a worker is told things, from any thread.
+#[derive(Clone)]
+pub struct Mailbox {
     orders: Sender<Order>,
     waker: Arc<Waker>,
-    thread: std::thread::JoinHandle<()>,
 }
 
-impl Handle {
+impl Mailbox {
     pub fn order(&self, order: Order) {
         if self.orders.send(order).is_ok() {
             let _ = self.waker.wake();
         }
     }
+}
 
+/// The control thread's end of a worker.
+pub struct Handle {
+    pub mailbox: Mailbox,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Handle {
     pub fn join(self) -> std::thread::Result<()> {
         self.thread.join()
     }
@@ -76,13 +93,20 @@ pub struct Shared {
     pub clock: Clock,
     pub control: Arc<Control>,
     pub topology: Arc<Topology>,
+    pub board: Arc<Board>,
+}
+
+/// Where a worker is connected to.
+pub struct Listeners {
+    pub clients: Vec<Listener>,
+    pub peers: Vec<Listener>,
 }
 
 /// Starts worker `number` on a thread of its own.
 pub fn spawn(
     number: usize,
     settings: Settings,
-    listeners: Vec<Listener>,
+    listeners: Listeners,
     shared: Shared,
     stats: Arc<Stats>,
 ) -> io::Result<Handle> {
@@ -91,18 +115,21 @@ pub fn spawn(
     let (orders, receiver) = std::sync::mpsc::channel();
     let mut worker = Worker::new(settings, poll, listeners, receiver, shared, stats)?;
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
-    Ok(Handle { orders, waker, thread })
+    Ok(Handle { mailbox: Mailbox { orders, waker }, thread })
 }
 
 pub struct Worker {
-    settings: Settings,
+    pub(super) settings: Settings,
     poll: Poll,
-    listeners: Vec<Listener>,
+    listeners: Listeners,
     orders: Receiver<Order>,
     clock: Clock,
-    stats: Arc<Stats>,
-    coordinator: Coordinator,
-    io: Io,
+    pub(super) control: Arc<Control>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) coordinator: Coordinator,
+    pub(super) io: Io,
+    /// Connections of peers among the clients.
+    pub(super) peers_in: usize,
     /// What a client says is read here first; only what is incomplete gets a buffer of the client's own.
     scratch: Vec<u8>,
     /// A listener could not accept for want of descriptors: tried again then.
@@ -116,6 +143,8 @@ const SCRATCH_BYTES: usize = 128 << 10;
 const READS_PER_WAKEUP: usize = 4;
 /// With this much queued to it, a client is not read.
 const OUTPUT_HIGH_WATER: usize = 1 << 20;
+/// Requests of one peer's connection, which stands for all the clients of a worker there.
+const PEER_OUTSTANDING_MAX: usize = 16 << 10;
 /// How often links and stuck connections are looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 
@@ -123,15 +152,20 @@ impl Worker {
     fn new(
         settings: Settings,
         poll: Poll,
-        mut listeners: Vec<Listener>,
+        mut listeners: Listeners,
         orders: Receiver<Order>,
         shared: Shared,
         stats: Arc<Stats>,
     ) -> io::Result<Worker> {
-        for (index, listener) in listeners.iter_mut().enumerate() {
+        for (index, listener) in listeners.clients.iter_mut().enumerate() {
             listener.register(poll.registry(), Source::Listener(index).token())?;
         }
-        let io = Io::new(settings.io.clone(), poll.registry().try_clone()?, stats.clone());
+        for (index, listener) in listeners.peers.iter_mut().enumerate() {
+            listener.register(poll.registry(), Source::PeerListener(index).token())?;
+        }
+        let mut io = Io::new(settings.io.clone(), shared.board, poll.registry().try_clone()?, stats.clone());
+        io.peers.set_topology(&shared.topology);
+        let control = shared.control.clone();
         let coordinator =
             Coordinator::new(settings.coordinator.clone(), shared.topology, shared.control, stats.clone());
         Ok(Worker {
@@ -140,9 +174,11 @@ impl Worker {
             listeners,
             orders,
             clock: shared.clock,
+            control,
             stats,
             coordinator,
             io,
+            peers_in: 0,
             scratch: vec![0; SCRATCH_BYTES],
             accept_at: None,
             drain_until: None,
@@ -179,6 +215,7 @@ impl Worker {
                 self.on_event(event);
             }
             self.look_again();
+            self.io.peers.release(self.io.now);
             if self.coordinator.wakes_at().is_some_and(|deadline| deadline <= self.io.now) {
                 self.coordinator.on_wake(self.io.now, &mut self.io);
             }
@@ -193,6 +230,9 @@ impl Worker {
         if let Some(deadline) = self.coordinator.wakes_at() {
             until = until.min(deadline);
         }
+        if let Some(release) = self.io.peers.release_at {
+            until = until.min(release);
+        }
         if self.needs_housekeeping() {
             until = until.min(housekeeping_at);
         }
@@ -203,6 +243,8 @@ impl Worker {
     fn needs_housekeeping(&self) -> bool {
         self.drain_until.is_some()
             || self.accept_at.is_some()
+            || self.coordinator.is_parking()
+            || !self.io.peers.links.is_empty()
             || self
                 .io
                 .datastores
@@ -214,6 +256,8 @@ impl Worker {
         match Source::of(event.token()) {
             Source::Waker => self.take_orders(),
             Source::Listener(index) => self.accept(index),
+            Source::PeerListener(index) => self.accept_peers(index),
+            Source::Peer(index) => self.on_peer(index, event),
             Source::Client(index) => {
                 let Some(client) = self.io.clients.get_mut(index) else { return };
                 if event.is_read_closed() || event.is_error() {
@@ -228,7 +272,7 @@ impl Worker {
                 }
             }
             Source::Datastore(index) => self.on_datastore(index, event),
-            Source::PeerListener(_) | Source::Peer(_) | Source::Kernel(_) => {}
+            Source::Kernel(_) => {}
         }
     }
 
@@ -236,11 +280,22 @@ impl Worker {
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Drain(patience)) => {
-                    self.listeners.clear();
+                    self.listeners.clients.clear();
+                    self.listeners.peers.clear();
                     self.drain_until = Some(self.io.now + patience);
                     for (_, client) in &mut self.io.clients {
                         client.deaf = true;
                     }
+                }
+                Ok(Order::State) => self.coordinator.on_state(&mut self.io),
+                Ok(Order::Peer { verb, name }) => {
+                    let reset = self.io.peers.command(verb, name.as_deref(), self.io.now);
+                    self.drop_peer_links(reset, false);
+                }
+                Ok(Order::Topology(topology)) => {
+                    let gone = self.io.peers.set_topology(&topology);
+                    self.coordinator.set_topology(topology);
+                    self.drop_peer_links(gone, true);
                 }
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
@@ -261,23 +316,24 @@ impl Worker {
     // Clients ----------------------------------------------------------------------------------------------------
 
     fn accept(&mut self, index: usize) {
-        loop {
-            let Some(listener) = self.listeners.get(index) else { return };
-            match listener.accept() {
-                Ok(Some(stream)) => self.welcome(stream),
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::error!(%error, "cannot accept");
-                    self.accept_at = Some(self.io.now + HOUSEKEEPING);
-                    return;
-                }
-            }
+        while let Some(stream) =
+            self.listeners.clients.get(index).and_then(|listener| next(listener, &mut self.accept_at, self.io.now))
+        {
+            self.welcome(stream);
+        }
+    }
+
+    fn accept_peers(&mut self, index: usize) {
+        while let Some(stream) =
+            self.listeners.peers.get(index).and_then(|listener| next(listener, &mut self.accept_at, self.io.now))
+        {
+            self.welcome_peer(stream);
         }
     }
 
     fn welcome(&mut self, mut stream: Stream) {
         let limit = self.settings.clients_max;
-        if limit != 0 && self.io.clients.len() >= limit {
+        if limit != 0 && self.io.clients.len() - self.peers_in >= limit {
             self.stats.bump(Stat::client_connections_refused);
             let refusal: &[u8] = match self.settings.protocol {
                 Protocol::Resp => b"-ERR max number of clients reached\r\n",
@@ -296,7 +352,7 @@ impl Worker {
             return;
         }
         let decoder = Decoder::new(self.settings.protocol);
-        entry.insert(Client::new(stream, token, decoder, Role::Client));
+        entry.insert(Client::new(stream, token, Some(decoder), Role::Client));
         self.coordinator.connect(ClientId(index as u32), Asker::Client, self.io.now);
         self.stats.bump(Stat::client_accepted);
         self.stats.bump(Stat::client_connections);
@@ -359,8 +415,12 @@ impl Worker {
         if client.deaf || client.held {
             return false;
         }
+        let outstanding_max = match client.role {
+            Role::Client => self.settings.client_outstanding_max,
+            Role::Peer(_) => PEER_OUTSTANDING_MAX,
+        };
         client.paused = client.outbox.len() > OUTPUT_HIGH_WATER
-            || self.coordinator.outstanding(ClientId(index as u32)) >= self.settings.client_outstanding_max;
+            || self.coordinator.outstanding(ClientId(index as u32)) >= outstanding_max;
         !client.paused
     }
 
@@ -391,6 +451,9 @@ impl Worker {
     /// Handles every complete request in `bytes`; returns how many bytes that were.
     fn handle(&mut self, index: usize, bytes: &[u8]) -> usize {
         let Some(client) = self.io.clients.get_mut(index) else { return 0 };
+        if let Role::Peer(_) = client.role {
+            return self.handle_peer(index, bytes);
+        }
         let id = ClientId(index as u32);
         let Some(mut decoder) = client.decoder.take() else { return 0 };
         let mut done = 0;
@@ -475,8 +538,18 @@ impl Worker {
         client.inbox.settle(&mut self.io.pool);
         self.coordinator.disconnect(ClientId(index as u32));
         self.fail_all(unanswered);
-        self.stats.bump(why);
-        self.stats.sub(Stat::client_connections, 1);
+        match client.role {
+            Role::Client => {
+                self.stats.bump(why);
+                self.stats.sub(Stat::client_connections, 1);
+            }
+            Role::Peer(mut peer) => {
+                peer.forget(&self.stats);
+                self.peers_in -= 1;
+                self.stats.bump(if why == Stat::client_eof { Stat::dnode_client_eof } else { Stat::dnode_client_err });
+                self.stats.sub(Stat::dnode_client_connections, 1);
+            }
+        }
     }
 
     // The datastore ----------------------------------------------------------------------------------------------
@@ -631,6 +704,9 @@ impl Worker {
                     self.lose_datastore(index, Stat::server_err);
                 }
             }
+            if self.flush_peers() {
+                continue;
+            }
             while let Some(index) = self.io.dirty_clients.pop() {
                 self.flush_client(index);
             }
@@ -638,7 +714,8 @@ impl Worker {
                 self.stats.bump(Stat::client_output_overflow);
                 self.drop_client(index, Stat::client_err);
             }
-            if self.io.dirty_datastores.is_empty() && self.io.dirty_clients.is_empty() {
+            let io = &self.io;
+            if io.dirty_datastores.is_empty() && io.peers.dirty.is_empty() && io.dirty_clients.is_empty() {
                 return;
             }
         }
@@ -669,13 +746,16 @@ impl Worker {
     fn housekeeping(&mut self) {
         if self.accept_at.is_some_and(|at| at <= self.io.now) {
             self.accept_at = None;
-            for index in 0..self.listeners.len() {
-                self.accept(index);
-            }
+            (0..self.listeners.clients.len()).for_each(|index| self.accept(index));
+            (0..self.listeners.peers.len()).for_each(|index| self.accept_peers(index));
         }
         if self.settings.preconnect {
             self.io.dial_datastores();
         }
+        if self.coordinator.is_parking() {
+            self.coordinator.on_state(&mut self.io);
+        }
+        self.look_after_peers();
         let patience = patience(self.settings.timeout);
         for index in 0..self.io.datastores.capacity() {
             let Some(datastore) = self.io.datastores.get_mut(index) else { continue };
@@ -685,4 +765,13 @@ impl Worker {
             }
         }
     }
+}
+
+/// Somebody who is waiting at a listener. It cannot be accepted for want of descriptors: tried again at `accept_at`.
+fn next(listener: &Listener, accept_at: &mut Option<Moment>, now: Moment) -> Option<Stream> {
+    listener.accept().unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot accept");
+        *accept_at = Some(now + HOUSEKEEPING);
+        None
+    })
 }

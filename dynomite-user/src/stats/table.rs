@@ -166,6 +166,7 @@ stats! {
         datastore_bytes_out, Counter, "bytes written to the datastore";
         datastore_protocol_errors, Counter, "datastore connections closed: their bytes were no reply";
         late_replies, Counter, "replies that came after their request had been answered with an error";
+        peer_connections_refused, Counter, "peers' connections closed at once: there are too many";
         peer_connects, Counter, "outgoing peer connections that came up";
         peer_bytes_in, Counter, "bytes read from peers";
         peer_bytes_out, Counter, "bytes written to peers";

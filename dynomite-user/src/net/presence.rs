@@ -1,0 +1,213 @@
+//! What all workers know of the other nodes together: where they are, and how many links to them work.
+//! Owns: the resolving of host names, off the workers' threads. Knows nothing of: links, requests.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::stream::Address;
+use crate::stats::render::{Section, Sections};
+use crate::stats::{Stat, Stats};
+
+/// One other node.
+#[derive(Debug)]
+pub struct Presence {
+    pub host: String,
+    pub port: u16,
+    /// The last one that was found.
+    address: Mutex<Option<SocketAddr>>,
+    /// Its name is to be looked up.
+    is_wanted: AtomicBool,
+    links_up: AtomicU32,
+    /// Links over which it said that it is one of ours.
+    links_ours: AtomicU32,
+    /// An operator has said that it is down.
+    is_barred: AtomicBool,
+}
+
+impl Presence {
+    fn new(host: &str, port: u16) -> Presence {
+        let known = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
+        Presence {
+            host: host.to_owned(),
+            port,
+            address: Mutex::new(known),
+            is_wanted: AtomicBool::new(known.is_none()),
+            links_up: AtomicU32::new(0),
+            links_ours: AtomicU32::new(0),
+            is_barred: AtomicBool::new(false),
+        }
+    }
+
+    pub fn address(&self) -> Option<Address> {
+        lock(&self.address).map(Address::Tcp)
+    }
+
+    pub fn came_up(&self, is_ours: bool) {
+        self.links_up.fetch_add(1, Ordering::Relaxed);
+        self.links_ours.fetch_add(u32::from(is_ours), Ordering::Relaxed);
+    }
+
+    /// A link that had come up is gone.
+    pub fn went_down(&self, was_ours: bool) {
+        self.links_up.fetch_sub(1, Ordering::Relaxed);
+        self.links_ours.fetch_sub(u32::from(was_ours), Ordering::Relaxed);
+    }
+
+    pub fn bar(&self, barred: bool) {
+        self.is_barred.store(barred, Ordering::Relaxed);
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.links_up.load(Ordering::Relaxed) > 0 && !self.is_barred.load(Ordering::Relaxed)
+    }
+
+    fn has_a_name(&self) -> bool {
+        self.host.parse::<IpAddr>().is_err()
+    }
+}
+
+/// Every other node that was ever heard of. One a process.
+pub struct Board {
+    peers: Mutex<BTreeMap<(String, u16), Arc<Presence>>>,
+    wanted: Notify,
+    /// The control thread's own set.
+    stats: Arc<Stats>,
+}
+
+/// One look-up; a resolver that is away must not keep the other names waiting for long.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two look-ups of what could not be found or not be reached.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
+
+impl Board {
+    pub fn new(stats: Arc<Stats>) -> Arc<Board> {
+        Arc::new(Board { peers: Mutex::default(), wanted: Notify::new(), stats })
+    }
+
+    pub fn presence(&self, host: &str, port: u16) -> Arc<Presence> {
+        let mut peers = lock(&self.peers);
+        let presence = peers.entry((host.to_owned(), port)).or_insert_with(|| Arc::new(Presence::new(host, port)));
+        if presence.is_wanted.load(Ordering::Relaxed) {
+            self.wanted.notify_one();
+        }
+        presence.clone()
+    }
+
+    pub fn find(&self, host: &str, port: u16) -> Option<Arc<Presence>> {
+        lock(&self.peers).get(&(host.to_owned(), port)).cloned()
+    }
+
+    /// It could not be reached where it was thought to be: perhaps its name has moved.
+    pub fn doubt(&self, presence: &Presence) {
+        if presence.has_a_name() && !presence.is_wanted.swap(true, Ordering::Relaxed) {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// Looks up the names that are wanted, for as long as it is polled.
+    pub async fn resolve(self: Arc<Self>) {
+        loop {
+            let wanted: Vec<Arc<Presence>> =
+                lock(&self.peers).values().filter(|peer| peer.is_wanted.load(Ordering::Relaxed)).cloned().collect();
+            if wanted.is_empty() {
+                self.wanted.notified().await;
+                continue;
+            }
+            for presence in wanted {
+                let lookup = tokio::net::lookup_host((presence.host.as_str(), presence.port));
+                let found = tokio::time::timeout(LOOKUP_PATIENCE, lookup).await;
+                let Some(address) = found.ok().and_then(Result::ok).and_then(|mut addresses| addresses.next()) else {
+                    tracing::debug!(host = presence.host, "cannot be resolved");
+                    continue;
+                };
+                *lock(&presence.address) = Some(address);
+                presence.is_wanted.store(false, Ordering::Relaxed);
+            }
+            tokio::time::sleep(LOOKUP_PAUSE).await;
+        }
+    }
+}
+
+impl Sections for Board {
+    fn sections(&self) -> Vec<Section> {
+        let peers: Vec<Arc<Presence>> = lock(&self.peers).values().cloned().collect();
+        let up = peers.iter().filter(|peer| peer.is_up()).count();
+        self.stats.set(Stat::peers_up, up as u64);
+        self.stats.set(Stat::peers_down, (peers.len() - up) as u64);
+        let mut section = Section::new("peers");
+        let mut show = |name, help, value: fn(&Presence) -> u64| {
+            for peer in &peers {
+                section.gauge(name, help, value(peer));
+                section.labelled("peer", format!("{}:{}", peer.host, peer.port));
+            }
+        };
+        show("up", "1: requests are sent to this peer", |peer| u64::from(peer.is_up()));
+        show("links", "working links to this peer, of all workers", |peer| {
+            peer.links_up.load(Ordering::Relaxed).into()
+        });
+        show("links_c", "of these, links to C Dynomite", |peer| {
+            let up = peer.links_up.load(Ordering::Relaxed);
+            up.saturating_sub(peer.links_ours.load(Ordering::Relaxed)).into()
+        });
+        vec![section]
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_need_no_resolver_names_do() {
+        let board = Board::new(Stats::alone());
+        assert!(board.presence("127.0.0.9", 8101).address().is_some());
+        let named = board.presence("localhost", 8101);
+        assert!(named.address().is_none());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let found = async {
+            while named.address().is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                () = board.clone().resolve() => unreachable!("it never ends"),
+                () = found => {}
+            }
+        });
+        let Some(Address::Tcp(address)) = named.address() else { panic!("no address") };
+        assert!(address.ip().is_loopback() && address.port() == 8101);
+    }
+
+    #[test]
+    fn up_means_a_link_and_no_bar() {
+        let stats = Stats::alone();
+        let board = Board::new(stats.clone());
+        let (one, two) = (board.presence("127.0.0.1", 1), board.presence("127.0.0.2", 1));
+        one.came_up(true);
+        one.came_up(false);
+        two.came_up(true);
+        let check = |up, down| {
+            board.sections();
+            assert_eq!((stats.get(Stat::peers_up), stats.get(Stat::peers_down)), (up, down));
+        };
+        check(2, 0);
+        two.went_down(true);
+        check(1, 1);
+        one.went_down(false);
+        check(1, 1);
+        one.bar(true);
+        check(0, 2);
+        one.bar(false);
+        check(1, 1);
+    }
+}
