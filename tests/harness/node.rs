@@ -173,10 +173,13 @@ impl Node {
     #[track_caller]
     pub fn stat(&self, name: &str) -> u64 {
         let info = self.get("/info");
-        let number = info
-            .split_once(&format!("\"{name}\":"))
-            .map(|(_, rest)| rest.split([',', '}', '\n']).next().unwrap_or_default().trim());
-        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number {name} in {info}"))
+        number(&info, name).unwrap_or_else(|| panic!("no number {name} in {info}"))
+    }
+
+    /// The same of a node that may not serve yet.
+    pub fn try_stat(&self, name: &str) -> Option<u64> {
+        Client::try_connect(self.stats_address()).ok()?;
+        number(&self.get("/info"), name)
     }
 
     pub fn kill(&mut self) {
@@ -204,6 +207,11 @@ impl Drop for Node {
             );
         }
     }
+}
+
+fn number(info: &str, name: &str) -> Option<u64> {
+    let (_, rest) = info.split_once(&format!("\"{name}\":"))?;
+    rest.split([',', '}', '\n']).next()?.trim().parse().ok()
 }
 
 /// Does a client at this address get an answer?
