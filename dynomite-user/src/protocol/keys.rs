@@ -2,6 +2,7 @@
 //! Owns: the reading of the table's `Keys` column. Knows nothing of: frames, owners.
 
 use super::commands::Keys;
+use super::resp::head::canonical;
 
 /// The places of the keys: `first`, then every `step`-th up to but not including `end`, and perhaps `also`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub fn places<'a>(keys: Keys, args: usize, arguments: impl Iterator<Item = &'a [
 
 fn counted<'a>(count: usize, args: usize, mut arguments: impl Iterator<Item = &'a [u8]>) -> Option<Places> {
     let first = count + 1;
-    let keys = small_number(arguments.nth(count)?)?;
+    let keys = usize::try_from(canonical(arguments.nth(count)?)?).ok()?;
     (keys > 0 && keys <= args.checked_sub(first)?).then_some(Places { first, end: first + keys, step: 1, also: None })
 }
 
@@ -107,18 +108,6 @@ pub fn stream_options<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> StreamOp
         }
     }
     options
-}
-
-/// A number as Redis reads it: digits alone, none too many, no zero before others.
-pub fn small_number(text: &[u8]) -> Option<usize> {
-    match text {
-        [b'0'] => Some(0),
-        [b'1'..=b'9', ..] if text.len() <= 9 => text.iter().try_fold(0, |number, digit| match digit {
-            b'0'..=b'9' => Some(number * 10 + usize::from(digit - b'0')),
-            _ => None,
-        }),
-        _ => None,
-    }
 }
 
 /// The keys themselves, in the order of the arguments.

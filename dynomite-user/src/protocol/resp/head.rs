@@ -55,7 +55,8 @@ fn any_number(bytes: &[u8], at: usize) -> Head {
     }
 }
 
-fn canonical(text: &[u8]) -> Option<i64> {
+/// All of `text` as a number in its one spelling, which is how Redis reads the numbers among arguments too.
+pub fn canonical(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),

@@ -7,6 +7,7 @@ use std::io::Write;
 
 use super::describe;
 use super::encode::{self, Version};
+use super::head::canonical;
 use crate::protocol::commands::Command;
 use crate::protocol::request::{Arguments, Request};
 
@@ -87,7 +88,7 @@ impl Listing<'_> {
             Listing::Normal => !is_subscribed,
             Listing::Subscribed => is_subscribed,
             Listing::Nobody => false,
-            Listing::Ids(ids) => ids.clone().any(|text| number(text) == Some(id as i64)),
+            Listing::Ids(ids) => ids.clone().any(|text| canonical(text) == Some(id as i64)),
         }
     }
 }
@@ -213,7 +214,7 @@ impl Session {
 
     fn hello(&mut self, request: &Request<'_>, facts: &NodeFacts<'_>, out: &mut Vec<u8>) {
         let mut arguments = request.arguments().skip(1);
-        let version = match arguments.next().map(number) {
+        let version = match arguments.next().map(canonical) {
             None => self.version,
             Some(Some(2)) => Version::Resp2,
             Some(Some(3)) => Version::Resp3,
@@ -343,7 +344,7 @@ impl Session {
 
 /// There is one database. Redis has sixteen by default, which is why others are refused in its words for the 17th.
 fn select(database: &[u8], out: &mut Vec<u8>) {
-    match number(database) {
+    match canonical(database) {
         Some(0) => encode::status("OK", out),
         Some(_) => encode::error("ERR DB index is out of range", out),
         None => encode::error(NOT_INTEGER, out),
@@ -366,7 +367,7 @@ fn listing<'a>(request: &Request<'a>) -> Result<Listing<'a>, String> {
         return if option.is_none() { Ok(Listing::All) } else { Err(SYNTAX.into()) };
     };
     if option.eq_ignore_ascii_case(b"id") {
-        return match rest.clone().all(|id| number(id).is_some()) {
+        return match rest.clone().all(|id| canonical(id).is_some()) {
             true => Ok(Listing::Ids(rest)),
             false => Err("ERR Invalid client ID".into()),
         };
@@ -398,12 +399,6 @@ fn is_right(user: &[u8], password: &[u8], facts: &NodeFacts<'_>) -> bool {
 fn is_same(expected: &[u8], said: &[u8]) -> bool {
     let differing = expected.iter().zip(said).fold(0, |differing, (a, b)| differing | (a ^ b));
     std::hint::black_box(differing) == 0 && expected.len() == said.len()
-}
-
-/// An integer as Redis reads it: one spelling each.
-fn number(text: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text).ok()?;
-    text.parse::<i64>().ok().filter(|number| number.to_string() == text)
 }
 
 #[cfg(test)]
