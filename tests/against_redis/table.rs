@@ -1,6 +1,6 @@
 //! The command table against `COMMAND` and `COMMAND GETKEYS`.
 
-use dynomite_tests::samples::SAMPLES;
+use dynomite_tests::samples::{SAMPLES, SETUP};
 use dynomite_tests::{Client, Random, Value, random, resp};
 use dynomite_user::protocol::commands::{Kind, Routing};
 use dynomite_user::protocol::resp::commands::{COMMANDS, find};
@@ -107,6 +107,25 @@ fn keys_are_where_redis_finds_them() {
                     theirs.sort();
                     assert_eq!(ours, theirs, "{}", frame.escape_ascii());
                 }
+            }
+        }
+    }
+}
+
+/// What the kernel may serve is answered in one element, whatever the arguments.
+#[test]
+fn fast_commands_say_one_thing() {
+    let Some(redis) = super::redis(&[]) else { return };
+    let mut client = redis.client();
+    let mut random = Random::from_seed(random::seed());
+    for sample in SAMPLES {
+        SETUP.iter().for_each(|line| _ = client.ask(line));
+        for _ in 0..40 {
+            let frame = resp::request(sample.request(&mut random));
+            if let Ok(true) = super::decode(&frame, |request| request.command.fast || request.command.fast_alone) {
+                client.send(&frame);
+                let reply = client.frame();
+                assert!(b"+-:$".contains(&reply[0]), "{}: {}", frame.escape_ascii(), reply.escape_ascii());
             }
         }
     }
