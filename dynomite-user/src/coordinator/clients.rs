@@ -114,8 +114,8 @@ pub struct Spare {
     buffers: Vec<Vec<u8>>,
 }
 
-const SPARE_BUFFERS: usize = 256;
-const SPARE_BYTES: usize = 64 << 10;
+const SPARE_BUFFERS: usize = 128;
+const SPARE_BYTES: usize = 16 << 10;
 
 impl Spare {
     pub fn empty(&mut self) -> Vec<u8> {

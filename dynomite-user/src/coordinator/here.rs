@@ -111,6 +111,9 @@ impl Coordinator {
     /// The decoder's answer to what it cannot make a request of: it waits for its turn like any other.
     pub fn on_refused(&mut self, client: ClientId, error: &[u8], now: Moment, effects: &mut impl Effects) {
         let Some(state) = client_mut(&mut self.clients, client) else { return };
+        if state.order.is_closing() {
+            return;
+        }
         if self.settings.protocol == Protocol::Resp && !state.session.is_authenticated() {
             let mut reply = self.spare.empty();
             crate::protocol::resp::session::Session::no_auth(&mut reply);

@@ -245,6 +245,10 @@ impl Coordinator {
         effects: &mut impl Effects,
     ) -> Taken {
         let Some(state) = client_mut(&mut self.clients, client) else { return Taken::Yes };
+        // Behind its end (QUIT) a client is not heard.
+        if state.order.is_closing() {
+            return Taken::Yes;
+        }
         state.asked_at = now;
         if state.asker == Asker::Client && !state.session.admits(request.command) && request.protocol == Protocol::Resp
         {

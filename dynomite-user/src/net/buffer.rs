@@ -6,21 +6,31 @@ use std::io::{self, ErrorKind, Read, Write};
 #[derive(Debug, Default)]
 pub struct Pool {
     buffers: Vec<Vec<u8>>,
+    /// Their bytes, all together.
+    held: usize,
 }
 
 /// A lent buffer starts at this size.
 const LENT_BYTES: usize = 16 << 10;
 /// A buffer that grew beyond this is given back to the allocator instead.
-const KEPT_BYTES: usize = 256 << 10;
-const KEPT_BUFFERS: usize = 128;
+const KEPT_BYTES: usize = 64 << 10;
+/// All that is kept for later: enough for every connection that is busy in one wake-up, mostly.
+const HELD_BYTES: usize = 2 << 20;
 
 impl Pool {
     fn lend(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_else(|| vec![0; LENT_BYTES])
+        match self.buffers.pop() {
+            Some(buffer) => {
+                self.held -= buffer.len();
+                buffer
+            }
+            None => vec![0; LENT_BYTES],
+        }
     }
 
     fn take_back(&mut self, buffer: Vec<u8>) {
-        if (1..=KEPT_BYTES).contains(&buffer.len()) && self.buffers.len() < KEPT_BUFFERS {
+        if (1..=KEPT_BYTES).contains(&buffer.len()) && self.held < HELD_BYTES {
+            self.held += buffer.len();
             self.buffers.push(buffer);
         }
     }

@@ -167,8 +167,7 @@ impl Session {
                 encode::status("RESET", out);
                 return Answer::Reset;
             }
-            // For clients of Redis Cluster that are pointed at one server: there is nothing to change.
-            "readonly" | "readwrite" => encode::status("OK", out),
+            "readonly" | "readwrite" => encode::error("ERR This instance has cluster support disabled", out),
             "acl whoami" => encode::bulk(b"default", out),
             "dyno_config:conn_consistency" => return Answer::Level(argument(1)),
             "client id" => encode::integer(self.id as i64, out),
@@ -462,7 +461,7 @@ mod tests {
         client.check("select 1", "-ERR DB index is out of range|");
         client.check("select 00", "-ERR value is not an integer or out of range|");
         client.check("time", "*2|$10|1700000000|$3|123|");
-        client.check("readonly", "+OK|");
+        client.check("readonly", "-ERR This instance has cluster support disabled|");
         client.check("acl whoami", "$7|default|");
         client.check("dyno_config:conn_consistency dc_quorum", "(level dc_quorum)");
         client.check("quit", "+OK|(close)");
