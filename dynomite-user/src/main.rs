@@ -167,6 +167,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         tracing::warn!("{}", located(&path, warning));
     }
+    raise_descriptor_limit();
     let options = RunOptions {
         log,
         embedded_datastore: arguments.embedded_datastore,
@@ -221,5 +222,16 @@ impl Drop for PidFile {
         if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Every client is a descriptor, and shells start programs with a limit of a thousand.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    match raised {
+        Ok(limit) => tracing::debug!("{limit} descriptors"),
+        Err(error) => tracing::warn!("the limit of descriptors stays: {error}"),
     }
 }
