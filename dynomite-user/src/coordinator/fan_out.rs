@@ -19,6 +19,19 @@ pub(super) struct Fan {
     level: ConsistencyLevel,
 }
 
+impl Fan {
+    /// A target will not answer. A write that nobody in another datacenter takes is lost there.
+    pub fn on_fault(&mut self, number: u8, fault: Fault, stats: &Stats) -> Outcome {
+        let outcome = self.gather.on_fault(number, fault);
+        let plan = self.gather.plan();
+        let is_far = plan.targets.get(usize::from(number)).is_some_and(|target| target.datacenter != 0);
+        if is_far && !matches!(outcome, Outcome::Ask(_)) && plan.part_of(usize::from(number)) == Part::Copy {
+            stats.bump(Stat::remote_peer_dropped_requests);
+        }
+        outcome
+    }
+}
+
 /// Plans number the targets that count; a copy beyond these needs no number.
 const NOBODY: u8 = u8::MAX;
 
@@ -153,7 +166,7 @@ impl Coordinator {
                 let protocol = self.settings.protocol;
                 let sent = send(effects, &mut self.own, target, fan.lane, outgoing, &mut fan.for_c, protocol);
                 if let Err(error) = sent {
-                    let outcome = fan.gather.on_fault(number, fault_of(error, target.peer));
+                    let outcome = fan.on_fault(number, fault_of(error, target.peer), &self.stats);
                     self.on_outcome(ticket, outcome, None, now, effects);
                 }
             }
@@ -192,7 +205,7 @@ impl Coordinator {
             let sent = send(effects, &mut self.own, target, fan.lane, outgoing, &mut fan.for_c, protocol);
             outcome = match sent {
                 Ok(()) => return,
-                Err(error) => fan.gather.on_fault(number, fault_of(error, target.peer)),
+                Err(error) => fan.on_fault(number, fault_of(error, target.peer), &self.stats),
             };
         }
         match outcome {

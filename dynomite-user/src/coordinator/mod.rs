@@ -313,7 +313,7 @@ impl Coordinator {
             None | Some(Work::Parts(_)) => {}
             Some(Work::Single(_) | Work::Private) => self.fail(ticket, fault, now, effects),
             Some(Work::Fan(fan)) => {
-                let outcome = fan.gather.on_fault(replica, fault);
+                let outcome = fan.on_fault(replica, fault, &self.stats);
                 self.on_outcome(ticket, outcome, None, now, effects);
             }
         }

@@ -27,6 +27,8 @@ pub struct Presence {
     links_ours: AtomicU32,
     /// An operator has said that it is down.
     is_barred: AtomicBool,
+    /// How often a link to it was found to be stuck.
+    alarms: AtomicU32,
 }
 
 impl Presence {
@@ -40,6 +42,7 @@ impl Presence {
             links_up: AtomicU32::new(0),
             links_ours: AtomicU32::new(0),
             is_barred: AtomicBool::new(false),
+            alarms: AtomicU32::new(0),
         }
     }
 
@@ -60,6 +63,15 @@ impl Presence {
 
     pub fn bar(&self, barred: bool) {
         self.is_barred.store(barred, Ordering::Relaxed);
+    }
+
+    /// It accepts connections but does not answer on one of them: the other workers had better look, too.
+    pub fn alarm(&self) {
+        self.alarms.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn alarms(&self) -> u32 {
+        self.alarms.load(Ordering::Relaxed)
     }
 
     pub fn is_up(&self) -> bool {
