@@ -5,3 +5,4 @@ mod failures;
 mod order;
 mod peer_port;
 mod replicas;
+mod states;

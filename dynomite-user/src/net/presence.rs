@@ -133,11 +133,15 @@ impl Board {
             for presence in wanted {
                 let lookup = tokio::net::lookup_host((presence.host.as_str(), presence.port));
                 let found = tokio::time::timeout(LOOKUP_PATIENCE, lookup).await;
-                let Some(address) = found.ok().and_then(Result::ok).and_then(|mut addresses| addresses.next()) else {
+                let found: Vec<SocketAddr> = found.ok().and_then(Result::ok).into_iter().flatten().collect();
+                let mut address = lock(&presence.address);
+                // The one that is in use was not reached: the next one, if there are several.
+                let next = found.iter().position(|one| Some(*one) == *address).map_or(0, |at| (at + 1) % found.len());
+                let Some(next) = found.get(next) else {
                     tracing::debug!(host = presence.host, "cannot be resolved");
                     continue;
                 };
-                *lock(&presence.address) = Some(address);
+                *address = Some(*next);
                 presence.is_wanted.store(false, Ordering::Relaxed);
             }
             tokio::time::sleep(LOOKUP_PAUSE).await;
