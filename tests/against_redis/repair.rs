@@ -3,7 +3,7 @@
 use dynomite_tests::samples::{Likeness, SAMPLES, SETUP};
 use dynomite_tests::{Client, Datastore, Random, Value, random, resp};
 use dynomite_user::protocol::commands::Routing;
-use dynomite_user::protocol::resp::repair::{Call, Rewrite, is_unknown_script, plain};
+use dynomite_user::protocol::resp::repair::{Call, Held, Rewrite, is_unknown_script, plain};
 
 /// A client whose requests are rewritten.
 struct Stamping {
@@ -272,7 +272,7 @@ fn members() {
             ("5 srem s b", "[O 6]"),
             ("7 srem s b", "1"),
             ("9 sismember s b", "[R 7 0]"),
-            ("spop s 5", "[a c]"),
+            ("srem s a c", "2"),
             ("9 sismember s a", "[X 0 0]"),
         ],
     );
@@ -430,6 +430,38 @@ fn removals_are_forgotten_when_told_and_not_before_their_time() {
     assert!((1..=24 * 60 * 60).contains(&ours.client.ask("ttl ._rem-set_h").integer().unwrap()), "removed fields");
 }
 
+/// What a repair wants to know besides: how long the key has to live, and when it was last changed in place.
+#[test]
+fn more() {
+    let Some(redis) = Datastore::redis() else { return };
+    let mut ours = Stamping { client: redis.client() };
+    let run = |ours: &mut Stamping, line: &str, time| ours.raw(&resp::request(line.split(' ')), time);
+    let more = |ours: &mut Stamping, line: &str| {
+        let frame = resp::request(line.split(' '));
+        let call = super::decode(&frame, |request| Rewrite::of(&request).unwrap().call(&request, 9, Vec::new()));
+        let frame = ours.run(&call.unwrap().with_more());
+        let held = Held::of(&frame).unwrap();
+        (held.time, held.ttl.map(|ttl| ttl / 1000), held.changed)
+    };
+    run(&mut ours, "set k 1 px 99500", 5);
+    assert_eq!(more(&mut ours, "get k"), (5, Some(99), 0));
+    run(&mut ours, "incr k", 6);
+    assert_eq!(more(&mut ours, "get k"), (6, Some(99), 6));
+    run(&mut ours, "incr k", 5);
+    assert_eq!(more(&mut ours, "get k"), (6, Some(99), 6));
+    run(&mut ours, "set k 1", 7);
+    assert_eq!(more(&mut ours, "get k"), (7, None, 6), "no longer of interest");
+    run(&mut ours, "hincrby h f 1", 5);
+    run(&mut ours, "bitfield b incrby u8 0 1", 5);
+    run(&mut ours, "expire h 0", 9);
+    assert_eq!(more(&mut ours, "hget h f"), (9, None, 9));
+    assert_eq!(more(&mut ours, "get b"), (5, None, 5));
+    for time in 600_001..600_009 {
+        run(&mut ours, "set k 1", time);
+    }
+    assert_eq!(told(&ours.client.ask("zrange ._run-set 0 -1")), "[h]", "those of the last ten minutes");
+}
+
 /// Names of keys that expired are found and forgotten, without anybody asking for them.
 #[test]
 fn notes_do_not_pile_up() {
@@ -513,7 +545,9 @@ fn clients_notice_nothing() {
                 keyed.then_some(request.command.name).filter(|name| *name != "spop")
             });
             let Ok(Some(name)) = name else { continue };
-            if sample.likeness != Likeness::Bytes {
+            // With scores that differ, Redis finds by name what its dice let it find.
+            let by_name = frame.windows(3).any(|word| word.eq_ignore_ascii_case(b"lex"));
+            if sample.likeness != Likeness::Bytes || by_name {
                 continue;
             }
             time += 1;

@@ -2,7 +2,6 @@
 
 mod bad_input;
 mod clients;
-mod cluster;
 mod differential;
 mod failures;
 mod limits;

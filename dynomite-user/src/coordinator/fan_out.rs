@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use super::gather::{Answer, Gather, Outcome};
+use smallvec::SmallVec;
+
+use super::gather::{Answer, Gather, Judge, Outcome};
 use super::kin::ForC;
-use super::route::{self, Part};
+use super::route::{self, Need, Part};
 use super::*;
 use crate::protocol::commands::Across;
 
@@ -15,20 +17,56 @@ pub(super) struct Fan {
     frame: Vec<u8>,
     for_c: ForC,
     expect: Expect,
-    lane: u32,
+    pub lane: u32,
     level: ConsistencyLevel,
+    /// It is asked in another form, which stands there instead of in `frame`.
+    pub repair: Option<Box<Repair>>,
 }
 
 impl Fan {
-    /// A target will not answer. A write that nobody in another datacenter takes is lost there.
-    pub fn on_fault(&mut self, number: u8, fault: Fault, stats: &Stats) -> Outcome {
-        let outcome = self.gather.on_fault(number, fault);
-        let plan = self.gather.plan();
-        let is_far = plan.targets.get(usize::from(number)).is_some_and(|target| target.datacenter != 0);
-        if is_far && !matches!(outcome, Outcome::Ask(_)) && plan.part_of(usize::from(number)) == Part::Copy {
-            stats.bump(Stat::remote_peer_dropped_requests);
+    /// The same for the same targets, in a new form, with nobody asked yet.
+    pub fn again(&self, repair: Repair, buffer: Vec<u8>) -> Fan {
+        Fan {
+            gather: self.gather.anew(buffer),
+            frame: Vec::new(),
+            for_c: ForC::Unknown,
+            repair: Some(Box::new(repair)),
+            ..*self
         }
-        outcome
+    }
+
+    /// Asks one target, in the form that it understands.
+    fn send(
+        &mut self,
+        target: route::Target,
+        leg: Leg,
+        kind: Kind,
+        own: &mut Own,
+        effects: &mut impl Effects,
+    ) -> Result<(), SendError> {
+        let protocol = if self.expect == Expect::Resp { Protocol::Resp } else { Protocol::Memcache };
+        let kin = if target.peer == PeerId::SELF { Kin::Ours } else { effects.kin(target.peer, self.lane) };
+        let frame = match (&mut self.repair, kin) {
+            (Some(repair), kin) => repair.frame(Ticket::of_leg(leg).1, kin, target.ask),
+            (None, Kin::Ours) => &self.frame,
+            (None, Kin::C) => self.for_c.frame(&self.frame, protocol)?,
+        };
+        let outgoing = Outgoing { leg, frame, expect: self.expect, is_write: kind == Kind::Write };
+        match target.peer {
+            PeerId::SELF => own.ask(self.lane, outgoing, effects),
+            peer => effects.to_peer(peer, target.ask, self.lane, outgoing),
+        }
+    }
+
+    /// The newest of all answers to a read, those of other datacenters as well; otherwise the winner.
+    fn newest<'a>(&'a self, winner: Reply<'a>) -> &'a [u8] {
+        let is_read = self.repair.as_ref().is_some_and(|repair| repair.rewrite.is_read());
+        if !is_read || winner.is_error {
+            return winner.frame;
+        }
+        let good = self.gather.answers().filter(|(_, reply)| !reply.is_error);
+        let frames: SmallVec<[&[u8]; 8]> = good.map(|(_, reply)| reply.frame).collect();
+        repair::newest(&frames, frames.len(), false).map_or(winner.frame, |at| frames[at])
     }
 }
 
@@ -60,7 +98,11 @@ impl Coordinator {
         let Some(state) = client_mut(&mut self.clients, client) else { return };
         let level = state.level_of(request.command.kind);
         let mut plan = self.plan(request, level, origin, effects);
-        if let Err(why) = self.suit(request, &mut plan, client.0, effects) {
+        let repair = match origin {
+            Origin::Client => self.rewrite(request, &plan, level, effects),
+            Origin::Execute | Origin::Forward => None,
+        };
+        if let Err(why) = self.suit_rewritten(request, repair.as_deref(), &mut plan, client.0, effects) {
             match origin {
                 Origin::Client => _ = self.refuse(client, &why, effects),
                 Origin::Execute | Origin::Forward => self.refuse_peer(client, &why, effects),
@@ -71,7 +113,7 @@ impl Coordinator {
         let place = state.order.take(client);
         let finish = finish_of(request, &state.session);
         let task = Task { teller: Teller::Client(place), finish, lane: client.0, level };
-        self.dispatch(request, plan, task, now, effects);
+        self.dispatch(request, plan, repair, task, now, effects);
     }
 
     pub(super) fn plan(
@@ -90,45 +132,109 @@ impl Coordinator {
         plan
     }
 
-    /// Opens a ticket and asks everybody in the plan.
+    /// Opens a ticket and asks everybody in the plan, in the form that `repair` has for it, if any.
     pub(super) fn dispatch(
         &mut self,
         request: &Request<'_>,
         plan: route::Plan,
+        mut repair: Option<Box<Repair>>,
         task: Task,
         now: Moment,
         effects: &mut impl Effects,
     ) {
         let kind = request.command.kind;
-        let (class, timeout) = self.patience(kind, &plan);
-        let single = match plan.targets[..] {
-            [target] => Some(target),
-            _ => None,
+        let Task { teller, finish, .. } = task;
+        if let ([target], None) = (&plan.targets[..], &repair) {
+            return self.ask_one(request, *target, task, now, effects);
+        }
+        let note = repair.take_if(|repair| repair.rewrite.follows()).map(|repair| (repair, plan.clone()));
+        let judge = match &repair {
+            Some(repair) if repair.rewrite.is_read() => Judge::Theirs(repair::newest),
+            _ if request.command.across == Across::Array => Judge::PerElement,
+            _ => Judge::Whole,
         };
-        let work = match single {
-            Some(target) => Work::Single(target.peer),
-            None => Work::Fan(Box::new(Fan {
-                gather: Gather::new(plan, request.command.across == Across::Array, self.spare.empty()),
-                frame: with_frame(&mut self.scratch, request, |frame| self.spare.copy_of(frame)),
-                for_c: ForC::Unknown,
-                expect: request.expect(),
-                lane: task.lane,
-                level: task.level,
-            })),
+        let frame = match &repair {
+            Some(_) => Vec::new(),
+            // No two replicas need have a set in the same order.
+            None if request.command.name == "smembers" && plan.need != Need::One => {
+                let mut frame = self.spare.empty();
+                repair::sorted(request, &mut frame);
+                frame
+            }
+            None => with_frame(&mut self.scratch, request, |frame| self.spare.copy_of(frame)),
         };
-        let entry = Entry { teller: task.teller, finish: task.finish, kind, started: now, work };
-        let ticket = self.in_flight.open(entry, class, now + timeout);
-        if let Teller::Client(place) = task.teller
+        let fan = Fan {
+            gather: Gather::new(plan, judge, self.spare.empty()),
+            frame,
+            for_c: ForC::Unknown,
+            expect: request.expect(),
+            lane: task.lane,
+            level: task.level,
+            repair,
+        };
+        self.open_fan(fan, teller, finish, kind, now, now, effects);
+        if let Some((repair, plan)) = note {
+            self.note(*repair, &plan, task.lane, now, effects);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what an entry is made of")]
+    pub(super) fn open_fan(
+        &mut self,
+        fan: Fan,
+        teller: Teller,
+        finish: Finish,
+        kind: Kind,
+        started: Moment,
+        now: Moment,
+        effects: &mut impl Effects,
+    ) {
+        let (class, timeout) = self.patience(kind, fan.gather.plan());
+        let entry = Entry { teller, finish, kind, started, work: Work::Fan(Box::new(fan)) };
+        let ticket = self.open(entry, class, now + timeout);
+        self.ask_all(ticket, now, effects);
+    }
+
+    /// Opens a ticket that answers for its client's place, if it is a client that waits.
+    fn open(&mut self, entry: Entry, class: u8, deadline: Moment) -> Ticket {
+        let teller = entry.teller;
+        let ticket = self.in_flight.open(entry, class, deadline);
+        if let Teller::Client(place) = teller
             && let Some(state) = client_mut(&mut self.clients, place.client)
         {
             state.order.set_ticket(place, ticket);
         }
-        let Some(target) = single else { return self.ask_all(ticket, now, effects) };
+        ticket
+    }
+
+    /// A plan of one target, whom nobody stands in for.
+    fn ask_one(
+        &mut self,
+        request: &Request<'_>,
+        target: route::Target,
+        task: Task,
+        now: Moment,
+        effects: &mut impl Effects,
+    ) {
+        let kind = request.command.kind;
+        let (class, timeout) = self.patience_with(kind, target.datacenter != 0, target.peer != PeerId::SELF);
+        let work = Work::Single(target.peer);
+        let entry = Entry { teller: task.teller, finish: task.finish, kind, started: now, work };
+        let ticket = self.open(entry, class, now + timeout);
         let sent = with_frame(&mut self.scratch, request, |frame| {
             let is_write = kind == Kind::Write;
             let outgoing = Outgoing { leg: ticket.leg(0), frame, expect: request.expect(), is_write };
-            let mut for_c = ForC::Unknown;
-            send(effects, &mut self.own, target, task.lane, outgoing, &mut for_c, request.protocol)
+            match target.peer {
+                PeerId::SELF => self.own.ask(task.lane, outgoing, effects),
+                peer => {
+                    let mut for_c = ForC::Unknown;
+                    let frame = match effects.kin(peer, task.lane) {
+                        Kin::Ours => frame,
+                        Kin::C => for_c.frame(frame, request.protocol)?,
+                    };
+                    effects.to_peer(peer, target.ask, task.lane, Outgoing { frame, ..outgoing })
+                }
+            }
         });
         if let Err(error) = sent {
             self.fail(ticket, fault_of(error, target.peer), now, effects);
@@ -137,12 +243,19 @@ impl Coordinator {
 
     /// How long the farthest of those whose answer counts may take.
     fn patience(&self, kind: Kind, plan: &route::Plan) -> (u8, Duration) {
-        let voters = || plan.targets.iter().filter(|target| target.part != Part::Copy);
+        let mut voters = plan.targets.iter().filter(|target| target.part != Part::Copy);
+        let is_far = voters.any(|target| target.datacenter != 0);
+        let is_near = plan.targets.iter().any(|target| target.peer != PeerId::SELF);
+        self.patience_with(kind, is_far, is_near)
+    }
+
+    /// The same of who is asked: somebody in another datacenter, or a peer in ours, or our own datastore alone.
+    pub(super) fn patience_with(&self, kind: Kind, is_far: bool, is_near: bool) -> (u8, Duration) {
         let factor = u32::from(self.control.timeout_factor());
         let timeout = self.settings.timeout;
-        let (class, timeout) = if voters().any(|target| target.datacenter != 0) {
+        let (class, timeout) = if is_far {
             (if kind == Kind::Read { CLASS_FAR_READ } else { CLASS_FAR_WRITE }, timeout + Duration::from_secs(5))
-        } else if plan.targets.iter().any(|target| target.peer != PeerId::SELF) {
+        } else if is_near {
             (if kind == Kind::Read { CLASS_NEAR_READ } else { CLASS_NEAR_WRITE }, timeout + Duration::from_millis(200))
         } else {
             (CLASS_DATASTORE, timeout)
@@ -157,16 +270,9 @@ impl Coordinator {
             let Some(target) = fan.gather.plan().targets.get(at).copied() else { break };
             if target.part != Part::Spare {
                 let number = u8::try_from(at).unwrap_or(NOBODY);
-                let outgoing = Outgoing {
-                    leg: ticket.leg(number),
-                    frame: &fan.frame,
-                    expect: fan.expect,
-                    is_write: *kind == Kind::Write,
-                };
-                let protocol = self.settings.protocol;
-                let sent = send(effects, &mut self.own, target, fan.lane, outgoing, &mut fan.for_c, protocol);
+                let sent = fan.send(target, ticket.leg(number), *kind, &mut self.own, effects);
                 if let Err(error) = sent {
-                    let outcome = fan.on_fault(number, fault_of(error, target.peer), &self.stats);
+                    let outcome = fan.gather.on_fault(number, fault_of(error, target.peer));
                     self.on_outcome(ticket, outcome, None, now, effects);
                 }
             }
@@ -195,21 +301,14 @@ impl Coordinator {
                 }
                 _ => self.stats.bump(Stat::reads_failed_over),
             }
-            let outgoing = Outgoing {
-                leg: ticket.leg(number),
-                frame: &fan.frame,
-                expect: fan.expect,
-                is_write: *kind == Kind::Write,
-            };
-            let protocol = self.settings.protocol;
-            let sent = send(effects, &mut self.own, target, fan.lane, outgoing, &mut fan.for_c, protocol);
-            outcome = match sent {
+            outcome = match fan.send(target, ticket.leg(number), *kind, &mut self.own, effects) {
                 Ok(()) => return,
-                Err(error) => fan.on_fault(number, fault_of(error, target.peer), &self.stats),
+                Err(error) => fan.gather.on_fault(number, fault_of(error, target.peer)),
             };
         }
         match outcome {
             Outcome::Pending | Outcome::Ask(_) => return,
+            Outcome::Won { .. } | Outcome::Lost if self.ask_later(ticket, outcome, this, now, effects) => {}
             Outcome::Won { answer, agreed } => self.win(ticket, answer, agreed, this, now, effects),
             Outcome::Lost => self.lose(ticket, now, effects),
             Outcome::Late { differs } => {
@@ -219,7 +318,18 @@ impl Coordinator {
                 }
             }
         }
-        self.end_if_quiet(ticket);
+        self.mend(ticket, now, effects);
+        self.end_if_quiet(ticket, now);
+    }
+
+    /// A replica does not have the script that it was asked to run.
+    pub(super) fn ask_by_text(&mut self, ticket: Ticket, number: u8, now: Moment, effects: &mut impl Effects) {
+        let Some(Entry { work: Work::Fan(fan), kind, .. }) = self.in_flight.get_mut(ticket) else { return };
+        let Some(target) = fan.gather.plan().targets.get(usize::from(number)).copied() else { return };
+        if let Err(error) = fan.send(target, ticket.leg(number), *kind, &mut self.own, effects) {
+            let outcome = fan.gather.on_fault(number, fault_of(error, target.peer));
+            self.on_outcome(ticket, outcome, None, now, effects);
+        }
     }
 
     fn win(
@@ -241,13 +351,20 @@ impl Coordinator {
         }
         let teller = std::mem::replace(&mut entry.teller, Teller::Nobody);
         let (finish, started) = (entry.finish, entry.started);
+        let Work::Fan(fan) = &entry.work else { return };
         match (answer, this) {
-            (Answer::This, Some(reply)) => self.tell(teller, finish, started, reply, now, effects),
+            (Answer::This, Some(reply)) if fan.repair.is_none() => {
+                self.tell(teller, finish, started, reply, now, effects);
+            }
             _ => {
                 // The answer lies among those that were kept: taken out, so that the coordinator is free to act.
-                let Work::Fan(fan) = &entry.work else { return };
-                let Some(reply) = fan.gather.winner() else { return };
-                let (frame, is_error) = (self.spare.copy_of(reply.frame), reply.is_error);
+                let Some(reply) = fan.gather.winner().or(this) else { return };
+                let (mut scratch, is_error) = (self.spare.empty(), reply.is_error);
+                let frame = match &fan.repair {
+                    Some(repair) => self.spare.copy_of(repair.plain(fan.newest(reply), &mut scratch)),
+                    None => self.spare.copy_of(reply.frame),
+                };
+                self.spare.keep(scratch);
                 self.tell(teller, finish, started, Reply { frame: &frame, is_error }, now, effects);
                 self.spare.keep(frame);
             }
@@ -269,39 +386,21 @@ impl Coordinator {
     }
 
     /// Nobody is waited for any more: the ticket is closed.
-    fn end_if_quiet(&mut self, ticket: Ticket) {
+    fn end_if_quiet(&mut self, ticket: Ticket, now: Moment) {
         let Some(Entry { work: Work::Fan(fan), .. }) = self.in_flight.get_mut(ticket) else { return };
         if !fan.gather.is_waiting() {
-            self.drop_fan(ticket);
+            self.drop_fan(ticket, now);
         }
     }
 
-    pub(super) fn drop_fan(&mut self, ticket: Ticket) {
+    pub(super) fn drop_fan(&mut self, ticket: Ticket, now: Moment) {
         if let Some(Entry { work: Work::Fan(fan), .. }) = self.in_flight.close(ticket) {
+            self.clean_up(&fan, now);
             self.spare.keep(fan.gather.into_buffer());
             self.spare.keep(fan.frame);
-        }
-    }
-}
-
-/// Asks one target. `for_c` is what a C node gets instead.
-fn send(
-    effects: &mut impl Effects,
-    own: &mut Own,
-    target: route::Target,
-    lane: u32,
-    outgoing: Outgoing<'_>,
-    for_c: &mut ForC,
-    protocol: Protocol,
-) -> Result<(), SendError> {
-    match target.peer {
-        PeerId::SELF => own.ask(lane, outgoing, effects),
-        peer => match effects.kin(peer, lane) {
-            Kin::Ours => effects.to_peer(peer, target.ask, lane, outgoing),
-            Kin::C => {
-                let frame = for_c.frame(outgoing.frame, protocol)?;
-                effects.to_peer(peer, target.ask, lane, Outgoing { frame, ..outgoing })
+            if let Some(repair) = fan.repair {
+                self.spare.keep(repair.into_buffer());
             }
-        },
+        }
     }
 }

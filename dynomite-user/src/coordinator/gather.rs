@@ -53,9 +53,20 @@ pub struct Gather {
     /// Every different answer, in the order in which they came.
     kept: SmallVec<[Kept; 2]>,
     bytes: Vec<u8>,
-    /// Replies are arrays whose elements may be decided one by one.
-    per_element: bool,
+    judge: Judge,
     decision: Decision,
+}
+
+/// How it is decided among answers that differ.
+#[derive(Clone, Copy, Debug)]
+pub enum Judge {
+    /// Each answer as a whole: a majority decides.
+    Whole,
+    /// The same; or, where answers are arrays with an element for each key, element by element.
+    PerElement,
+    /// Answers tell by themselves which of them is to be taken, as soon as a majority has answered, or with the `last` one.
+    /// Where they do not, a majority decides.
+    Theirs(fn(answers: &[&[u8]], quorum: usize, last: bool) -> Option<usize>),
 }
 
 /// How a target stands.
@@ -123,12 +134,17 @@ impl Count {
 
 impl Gather {
     /// For a request that is about to be sent to the plan's targets. `bytes` is a buffer to use again; see
-    /// `into_buffer`. `per_element` says that replies are arrays with an element for each key.
-    pub fn new(plan: Plan, per_element: bool, mut bytes: Vec<u8>) -> Gather {
+    /// `into_buffer`.
+    pub fn new(plan: Plan, judge: Judge, mut bytes: Vec<u8>) -> Gather {
         bytes.clear();
         let vote = |part| if part == Part::Spare { Vote::Unasked } else { Vote::Waiting };
         let votes = plan.targets.iter().map(|target| vote(target.part)).collect();
-        Gather { plan, votes, kept: SmallVec::new(), bytes, per_element, decision: Decision::Open }
+        Gather { plan, votes, kept: SmallVec::new(), bytes, judge, decision: Decision::Open }
+    }
+
+    /// The same plan, with nobody asked yet.
+    pub fn anew(&self, bytes: Vec<u8>) -> Gather {
+        Gather::new(self.plan.clone(), self.judge, bytes)
     }
 
     pub fn into_buffer(self) -> Vec<u8> {
@@ -380,21 +396,45 @@ impl Gather {
     fn verdict(&self, datacenter: u8) -> Verdict {
         let count = self.count(datacenter);
         let quorum = count.quorum();
+        if let Judge::Theirs(newest) = self.judge
+            && count.good >= quorum
+            && let Some(kept) = self.judged(newest, datacenter, &count)
+        {
+            return Verdict::Won { kept, agreed: true };
+        }
         if count.most >= quorum {
             return Verdict::Won { kept: count.most_kept, agreed: true };
         }
+        let per_element = matches!(self.judge, Judge::PerElement);
         let can_agree = count.most + count.pending >= quorum;
         let can_answer = count.good + count.pending >= quorum;
         match self.plan.need {
             // The replicas' own error is better than ours, while they may yet agree on one.
             _ if !can_answer && count.most_errors + count.pending < quorum => Verdict::Lost,
-            _ if count.pending > 0 && (can_agree || self.per_element) => Verdict::Pending,
-            Need::SafeQuorum if !can_answer || !self.per_element => Verdict::Lost,
+            _ if count.pending > 0 && (can_agree || per_element) => Verdict::Pending,
+            Need::SafeQuorum if !can_answer || !per_element => Verdict::Lost,
             Need::SafeQuorum => Verdict::Split,
             _ if count.pending > 0 => Verdict::Pending,
-            _ if self.per_element => Verdict::Split,
+            _ if per_element => Verdict::Split,
             _ => self.first_good(datacenter),
         }
+    }
+
+    /// What the good answers of a datacenter say about each other.
+    fn judged(&self, newest: fn(&[&[u8]], usize, bool) -> Option<usize>, datacenter: u8, count: &Count) -> Option<u8> {
+        let mut kept: SmallVec<[u8; 8]> = SmallVec::new();
+        for (vote, target) in self.votes.iter().zip(&self.plan.targets) {
+            match *vote {
+                Vote::Answered(at) if target.datacenter == datacenter && !self.kept[usize::from(at)].is_error => {
+                    kept.push(at);
+                }
+                _ => {}
+            }
+        }
+        let frames: SmallVec<[&[u8]; 8]> = kept.iter().map(|at| self.reply(*at).frame).collect();
+        // Safe is what a majority holds.
+        let last = count.pending == 0 && self.plan.need == Need::Quorum;
+        newest(&frames, count.quorum(), last).map(|at| kept[at])
     }
 
     fn first_good(&self, datacenter: u8) -> Verdict {

@@ -51,6 +51,21 @@ impl ForC {
 }
 
 impl Coordinator {
+    /// The same for a request that goes as a script, or not: a script is digested where its keys are.
+    pub(super) fn suit_rewritten(
+        &self,
+        request: &Request<'_>,
+        repair: Option<&Repair>,
+        plan: &mut Plan,
+        lane: u32,
+        effects: &impl Effects,
+    ) -> Result<(), String> {
+        if repair.is_some_and(|repair| !repair.rewrite.follows()) && request.keys().all(c_peer::fits) {
+            return Ok(());
+        }
+        self.suit(request, plan, lane, effects)
+    }
+
     /// Makes the plan one that can be carried out: where one answer is enough, C nodes that cannot give it are not asked.
     /// An error says why nothing may be sent.
     pub(super) fn suit(

@@ -15,10 +15,12 @@ mod parts;
 mod peers;
 mod per_element;
 mod private;
+mod repair;
 pub mod route;
 #[cfg(test)]
 mod testing;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ use in_flight::{InFlight, Ticket};
 use own::Own;
 use parts::Parts;
 use private::Mode;
+use repair::{Aside, Mending, Repair};
 use route::{Asked, Origin, RouteSettings};
 
 use crate::control::Control;
@@ -109,6 +112,8 @@ enum Work {
     Parts(Box<Parts>),
     /// One leg on the client's own datastore connection.
     Private,
+    /// Asked on our own account.
+    Aside(Box<Aside>),
 }
 
 /// Who asks over a connection.
@@ -148,6 +153,7 @@ pub struct Coordinator {
     clients: Vec<Option<Client>>,
     in_flight: InFlight<Entry>,
     own: Own,
+    mending: Mending,
     spare: Spare,
     scratch: Vec<u8>,
 }
@@ -169,6 +175,7 @@ impl Coordinator {
             stats,
             clients: Vec::new(),
             in_flight: InFlight::default(),
+            mending: Mending::default(),
             spare: Spare::default(),
             scratch: Vec::new(),
         }
@@ -299,7 +306,11 @@ impl Coordinator {
         match self.in_flight.get_mut(ticket).map(|entry| &mut entry.work) {
             None | Some(Work::Parts(_)) => self.stats.bump(Stat::late_replies),
             Some(Work::Single(_) | Work::Private) => self.close(ticket, reply, now, effects),
+            Some(Work::Aside(_)) => self.on_aside(ticket, replica, Some(reply), now, effects),
             Some(Work::Fan(fan)) => {
+                if fan.repair.as_mut().is_some_and(|repair| repair.is_stranger(replica, reply)) {
+                    return self.ask_by_text(ticket, replica, now, effects);
+                }
                 let outcome = fan.gather.on_reply(replica, reply);
                 self.on_outcome(ticket, outcome, Some(reply), now, effects);
             }
@@ -312,8 +323,9 @@ impl Coordinator {
         match self.in_flight.get_mut(ticket).map(|entry| &mut entry.work) {
             None | Some(Work::Parts(_)) => {}
             Some(Work::Single(_) | Work::Private) => self.fail(ticket, fault, now, effects),
+            Some(Work::Aside(_)) => self.on_aside(ticket, replica, None, now, effects),
             Some(Work::Fan(fan)) => {
-                let outcome = fan.on_fault(replica, fault, &self.stats);
+                let outcome = fan.gather.on_fault(replica, fault);
                 self.on_outcome(ticket, outcome, None, now, effects);
             }
         }
@@ -321,6 +333,7 @@ impl Coordinator {
 
     /// Time has passed: what is not answered by its deadline is answered with an error.
     pub fn on_wake(&mut self, now: Moment, effects: &mut impl Effects) {
+        self.catch_up(now, effects);
         while let Some(ticket) = self.in_flight.expired(now) {
             let Some(entry) = self.in_flight.get_mut(ticket) else { return };
             match &mut entry.work {
@@ -329,19 +342,20 @@ impl Coordinator {
                     let fault = self.book_timeout(peer);
                     self.fail(ticket, fault, now, effects);
                 }
+                Work::Aside(_) => self.on_aside_deadline(ticket),
                 Work::Private | Work::Parts(_) => self.fail(ticket, Fault::DatastoreRefused, now, effects),
                 Work::Fan(fan) => {
                     let outcome = fan.gather.on_deadline();
                     self.stats.bump(Stat::peer_timedout_requests);
                     self.on_outcome(ticket, outcome, None, now, effects);
-                    self.drop_fan(ticket);
+                    self.drop_fan(ticket, now);
                 }
             }
         }
     }
 
     pub fn wakes_at(&self) -> Option<Moment> {
-        self.in_flight.next_deadline()
+        self.in_flight.next_deadline().into_iter().chain(self.mending.wakes_at()).min()
     }
 
     fn book_timeout(&self, peer: PeerId) -> Fault {

@@ -66,7 +66,8 @@ impl Coordinator {
         let plans = split.fragments.iter().map(|fragment| {
             let part = fragment.request();
             let mut plan = self.plan(&part, level, Origin::Client, effects);
-            self.suit(&part, &mut plan, client.0, effects).map(|()| plan)
+            let repair = self.rewrite(&part, &plan, level, effects);
+            self.suit_rewritten(&part, repair.as_deref(), &mut plan, client.0, effects).map(|()| (plan, repair))
         });
         let plans = match plans.collect::<Result<Vec<_>, String>>() {
             Ok(plans) => plans,
@@ -76,9 +77,9 @@ impl Coordinator {
             }
         };
         let parent = self.open_parts(client, request, Join::Merge(split.merge), split.fragments.len(), now);
-        for (number, (fragment, plan)) in split.fragments.iter().zip(plans).enumerate() {
+        for (number, (fragment, (plan, repair))) in split.fragments.iter().zip(plans).enumerate() {
             let task = self.part_task(parent, number, client, level);
-            self.dispatch(&fragment.request(), plan, task, now, effects);
+            self.dispatch(&fragment.request(), plan, repair, task, now, effects);
         }
         true
     }
@@ -103,7 +104,7 @@ impl Coordinator {
         let parent = self.open_parts(client, request, join, plans.len(), now);
         for (number, plan) in plans.into_iter().enumerate() {
             let task = self.part_task(parent, number, client, ConsistencyLevel::DcOne);
-            self.dispatch(request, plan, task, now, effects);
+            self.dispatch(request, plan, None, task, now, effects);
         }
     }
 
@@ -125,7 +126,7 @@ impl Coordinator {
         cursor.frame(request, &mut frame);
         let part = Request { frame: &frame, ..*request };
         let task = self.part_task(parent, 0, client, ConsistencyLevel::DcOne);
-        self.dispatch(&part, plan, task, now, effects);
+        self.dispatch(&part, plan, None, task, now, effects);
         self.spare.keep(frame);
     }
 

@@ -28,17 +28,26 @@ pub fn ask(
     line: &str,
     ask: impl FnOnce(&mut Coordinator, &Request<'_>, &mut Recorder),
 ) -> String {
+    let recorder = Recorder { c_nodes: c_nodes.to_vec(), ..Recorder::default() };
+    ask_in(coordinator, recorder, line, ask).said.join(" | ")
+}
+
+/// The same in a given world.
+pub fn ask_in(
+    coordinator: &mut Coordinator,
+    mut recorder: Recorder,
+    line: &str,
+    ask: impl FnOnce(&mut Coordinator, &Request<'_>, &mut Recorder),
+) -> Recorder {
     let mut decoder = Decoder::default();
     let line = format!("{line}\r\n");
     let Decoded::Request { request, .. } = decoder.decode(line.as_bytes(), &Limits::default()) else {
         panic!("{line}")
     };
-    let mut recorder = Recorder { c_nodes: c_nodes.to_vec(), ..Recorder::default() };
     ask(coordinator, &request, &mut recorder);
-    recorder.said.join(" | ")
+    recorder
 }
 
-#[derive(Default)]
 pub struct Recorder {
     /// In order: what the datastore was asked (the frame), what peers were asked (`1:` or `1>` before it), and what
     /// clients were told (`=` before it).
@@ -48,6 +57,20 @@ pub struct Recorder {
     pub datastore_is_down: bool,
     pub down: Vec<u32>,
     pub c_nodes: Vec<u32>,
+    pub epoch_micros: u64,
+}
+
+impl Default for Recorder {
+    fn default() -> Recorder {
+        Recorder {
+            said: Vec::new(),
+            legs: Vec::new(),
+            datastore_is_down: false,
+            down: Vec::new(),
+            c_nodes: Vec::new(),
+            epoch_micros: 1_000_000,
+        }
+    }
 }
 
 impl Effects for Recorder {
@@ -92,7 +115,7 @@ impl Effects for Recorder {
     }
 
     fn epoch_micros(&self) -> u64 {
-        1_000_000
+        self.epoch_micros
     }
 
     fn is_up(&self, peer: PeerId) -> bool {

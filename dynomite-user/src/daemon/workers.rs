@@ -14,7 +14,9 @@ use crate::moment::Clock;
 use crate::net::listener::Listener;
 use crate::net::presence::Board;
 use crate::net::{link, peer, perform, stream, worker};
+use crate::protocol::Protocol;
 use crate::protocol::request::Limits;
+use crate::protocol::resp::repair::Script;
 
 pub struct Workers {
     handles: Vec<worker::Handle>,
@@ -93,6 +95,11 @@ fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
             vec![format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len()).into_bytes()]
         }
     };
+    // So that pipelined requests never find one of them known and the one before it not.
+    let offers = match config.protocol {
+        Protocol::Resp if config.read_repairs_enabled => Script::ALL.map(Script::load).to_vec(),
+        _ => Vec::new(),
+    };
     worker::Settings {
         protocol: config.protocol,
         io: perform::Settings {
@@ -107,6 +114,7 @@ fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
             },
             datastore_connections: config.datastore_connections,
             greeting,
+            offers,
             private_max: PRIVATE_MAX,
             client_output_max: config.client_output_bytes_max,
             datastore_queue_max: config.datastore_queue_bytes_max,

@@ -19,6 +19,8 @@ use crate::stats::{Histogram, Stat, Stats};
 pub struct Sent {
     /// `None`: our own greeting, whose answer only has to be a good one.
     pub leg: Option<Leg>,
+    /// A greeting whose answer need not even be that.
+    pub may_fail: bool,
     pub expect: Expect,
     pub at: Moment,
     pub bytes: u32,
@@ -64,8 +66,17 @@ impl Datastore {
 
     /// Says something of our own, whose answer must be a good one.
     pub fn greet(&mut self, frame: &[u8], now: Moment, pool: &mut Pool) {
+        self.say(frame, false, now, pool);
+    }
+
+    /// The same, but the datastore may refuse it.
+    pub fn offer(&mut self, frame: &[u8], now: Moment, pool: &mut Pool) {
+        self.say(frame, true, now, pool);
+    }
+
+    fn say(&mut self, frame: &[u8], may_fail: bool, now: Moment, pool: &mut Pool) {
         self.link.push(frame, pool);
-        self.sent.push_back(Sent { leg: None, expect: Expect::Resp, at: now, bytes: 0, is_write: false });
+        self.sent.push_back(Sent { leg: None, may_fail, expect: Expect::Resp, at: now, bytes: 0, is_write: false });
     }
 
     pub fn send(
@@ -92,6 +103,7 @@ impl Datastore {
         self.link.push(outgoing.frame, pool);
         self.sent.push_back(Sent {
             leg: Some(outgoing.leg),
+            may_fail: false,
             expect: outgoing.expect,
             at: now,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),

@@ -74,6 +74,8 @@ pub struct Settings {
     pub datastore_connections: usize,
     /// What every new connection to the datastore begins with (AUTH); each frame is answered once.
     pub greeting: Vec<Vec<u8>>,
+    /// What it hears next on shared connections; it may refuse that (SCRIPT LOAD).
+    pub offers: Vec<Vec<u8>>,
     /// Connections of single clients for commands with state, at one time.
     pub private_max: usize,
     /// Bytes queued to one client; a client beyond it is dropped.
@@ -148,9 +150,21 @@ impl Io {
     /// Dials the shared connections whose time has come.
     pub fn dial_datastores(&mut self) {
         for index in 0..self.shared_datastores() {
-            let datastore = &mut self.datastores[index];
-            datastore.ready(&self.registry, &self.settings.greeting, self.now, &mut self.pool);
+            self.ready_datastore(index);
         }
+    }
+
+    /// Makes sure that frames may be queued, behind what a new connection begins with.
+    fn ready_datastore(&mut self, index: usize) -> bool {
+        let datastore = &mut self.datastores[index];
+        let was_down = datastore.link.is_down();
+        if !datastore.ready(&self.registry, &self.settings.greeting, self.now, &mut self.pool) {
+            return false;
+        }
+        if was_down && datastore.owner.is_none() {
+            self.settings.offers.iter().for_each(|frame| datastore.offer(frame, self.now, &mut self.pool));
+        }
+        true
     }
 
     pub fn queue_client(&mut self, index: usize) {
@@ -172,11 +186,11 @@ impl Io {
     }
 
     fn ask_datastore(&mut self, index: usize, outgoing: Outgoing<'_>) -> Result<(), SendError> {
-        let datastore = &mut self.datastores[index];
-        if !datastore.ready(&self.registry, &self.settings.greeting, self.now, &mut self.pool) {
+        if !self.ready_datastore(index) {
             self.stats.bump(Stat::datastore_shed);
             return Err(SendError::Down);
         }
+        let datastore = &mut self.datastores[index];
         if datastore.link.outbox.len() > self.settings.datastore_queue_max {
             self.stats.bump(Stat::datastore_shed);
             return Err(SendError::Full);

@@ -628,7 +628,7 @@ impl Worker {
                         Some(leg) => {
                             self.coordinator.on_reply(leg, Reply { frame, is_error }, self.io.now, &mut self.io);
                         }
-                        None if is_error => {
+                        None if is_error && !sent.may_fail => {
                             tracing::error!(reply = %String::from_utf8_lossy(frame), "the datastore refuses us");
                             sound = false;
                             break;

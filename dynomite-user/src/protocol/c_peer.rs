@@ -77,7 +77,8 @@ pub fn takes(request: &Request<'_>) -> bool {
     }
 }
 
-fn fits(key: &[u8]) -> bool {
+/// May a C peer see this key?
+pub fn fits(key: &[u8]) -> bool {
     !key.is_empty() && key.len() <= KEY_BYTES_MAX
 }
 

@@ -189,6 +189,7 @@ stats! {
         stragglers, Counter, "replies that came after their request was decided";
         read_repairs, Counter, "replicas repaired after a read";
         read_repairs_failed, Counter, "repairs that a replica did not accept";
+        write_retries, Counter, "writes sent again with a later time: another node's clock was ahead";
         hints_stored, Counter, "writes kept for a replica that was away";
         hints_delivered, Counter, "hints a replica took";
         hints_expired, Counter, "hints that grew too old";

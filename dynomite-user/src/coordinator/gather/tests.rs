@@ -41,7 +41,7 @@ fn scene<'a>(need: Need, words: &[&'a str]) -> (Scene, Vec<&'a str>) {
         targets.push(Target { peer, ask: Ask::Execute, datacenter, part });
         names.push(name.to_owned());
     }
-    let gather = Gather::new(Plan { targets, need, remote_failovers: 0 }, false, Vec::new());
+    let gather = Gather::new(Plan { targets, need, remote_failovers: 0 }, Judge::Whole, Vec::new());
     (Scene { names, gather }, events)
 }
 
@@ -83,7 +83,7 @@ impl Scene {
     }
 }
 
-fn run(script: &str, per_element: bool) -> (String, Scene) {
+fn run(script: &str, judge: Judge) -> (String, Scene) {
     let words: Vec<_> = script.split_whitespace().collect();
     let need = match words[0] {
         "dc_one" => Need::One,
@@ -91,7 +91,7 @@ fn run(script: &str, per_element: bool) -> (String, Scene) {
         _ => Need::SafeQuorum,
     };
     let (mut scene, events) = scene(need, &words[1..]);
-    scene.gather.per_element = per_element;
+    scene.gather.judge = judge;
     let mut said = Vec::new();
     for event in events {
         let (outcome, frame) = scene.step(event);
@@ -103,11 +103,11 @@ fn run(script: &str, per_element: bool) -> (String, Scene) {
 
 /// A level and what its replicas answer, in this order → all that is said.
 fn check(script: &str, expected: &str) {
-    assert_eq!(run(script, false).0, expected, "{script}");
+    assert_eq!(run(script, Judge::Whole).0, expected, "{script}");
 }
 
 fn check_elements(script: &str, expected: &str) {
-    assert_eq!(run(script, true).0, expected, "{script}");
+    assert_eq!(run(script, Judge::PerElement).0, expected, "{script}");
 }
 
 #[test]
@@ -252,16 +252,16 @@ fn arrays_may_be_decided_by_element() {
 
 #[test]
 fn answers_are_kept_for_whoever_mends() {
-    let (_, scene) = run("dc_quorum r1=A r2=B r3=A", false);
+    let (_, scene) = run("dc_quorum r1=A r2=B r3=A", Judge::Whole);
     let answers: Vec<_> = scene.gather.answers().map(|(index, reply)| (index, reply.frame)).collect();
     assert_eq!(answers, [(0, &b"A"[..]), (1, b"B"), (2, b"A")]);
     assert!(!scene.gather.is_unanimous() && !scene.gather.is_waiting());
-    assert!(run("dc_each_safe_quorum r1=A r2=A x1=B x2=B", false).1.gather.is_unanimous());
-    assert!(run("dc_quorum r1 r2 r3 : r1=A r2=A", false).1.gather.is_waiting());
+    assert!(run("dc_each_safe_quorum r1=A r2=A x1=B x2=B", Judge::Whole).1.gather.is_unanimous());
+    assert!(run("dc_quorum r1 r2 r3 : r1=A r2=A", Judge::Whole).1.gather.is_waiting());
 }
 
 fn check_error(script: &str, level: ConsistencyLevel, expected: &str) {
-    let (said, scene) = run(script, false);
+    let (said, scene) = run(script, Judge::Whole);
     assert!(said.ends_with("lost"), "{script}: {said}");
     let topology = sketch("dc1/r1:1 dc1/r2:1 dc1/r3:1 dc2/x1:1");
     let mut out = Vec::new();
@@ -328,7 +328,7 @@ proptest! {
         let level = match need { Need::One => "dc_one", Need::Quorum => "dc_quorum", Need::SafeQuorum => "dc_safe_quorum" };
         let events = answers.iter().enumerate();
         let events: Vec<_> = events.map(|(n, answer)| format!("r{n}={}", answer.unwrap_or('-'))).collect();
-        let (said, _) = run(&format!("{level} {}", events.join(" ")), false);
+        let (said, _) = run(&format!("{level} {}", events.join(" ")), Judge::Whole);
         let outcomes = said.split(", ").filter(|said| said.starts_with("won") || *said == "lost").count();
         prop_assert_eq!(outcomes, 1, "{}", said);
         let expected = by_definition(need, &answers).map_or("lost".to_owned(), |letter| format!("won {letter}"));

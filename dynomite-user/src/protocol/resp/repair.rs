@@ -4,7 +4,8 @@
 //!
 //! Beside its data a datastore keeps two sorted sets, `._add-set` and `._rem-set`: name of a key → time of its last write,
 //! of its removal. `._add-set_<key>` and `._rem-set_<key>` say the same of the fields or members of one key. C nodes keep
-//! the same sets with scripts of their own, so that nodes of both kinds may read and repair what either wrote.
+//! the same sets with scripts of their own, so that nodes of both kinds may read and repair what either wrote. A third one,
+//! `._run-set`, is ours alone: keys that were changed lately by a command that builds on what it finds.
 //!
 //! - A read answers `[status, time, value]`: `E` it exists, `R` it was removed, `X` nothing is known (then the time is 0).
 //! - A write that comes too late, behind a newer one, changes nothing and answers `[O, time of the newer one]`.
@@ -24,6 +25,7 @@ pub use scripts::{REMEMBERED_MILLIS, Script};
 
 const ADDED: &[u8] = b"._add-set";
 const REMOVED: &[u8] = b"._rem-set";
+const RUN: &[u8] = b"._run-set";
 
 /// What a request is asked as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl Rewrite {
         }
         let rule = rules::rule_of(request)?;
         // Who works on the sets themselves knows what they do.
-        let ours = |key: &[u8]| key.starts_with(ADDED) || key.starts_with(REMOVED);
+        let ours = |key: &[u8]| [ADDED, REMOVED, RUN].iter().any(|set| key.starts_with(set));
         if request.key.is_none() || request.keys().any(ours) {
             return None;
         }
@@ -223,10 +225,11 @@ impl Call {
         self.frame.splice(self.time_at..end, argument);
     }
 
-    /// The same read, answered with a fourth element: how many milliseconds the key has to live.
-    pub fn with_ttl(&self) -> Call {
+    /// The same read, answered with two further elements: how many milliseconds the key has to live, and when a command
+    /// that builds on what it finds last changed it.
+    pub fn with_more(&self) -> Call {
         let mut words: Words<'_> = self.words().collect();
-        words.push(b"ttl");
+        words.push(b"more");
         Call::new(self.script, &self.keys(), &words, Vec::new())
     }
 
@@ -235,7 +238,7 @@ impl Call {
         let time = Digits::of(held.time);
         let keys = self.keys();
         let command = self.words().next()?;
-        let field = self.words().nth(3);
+        let field = self.words().nth(3).filter(|_| self.script == Script::GetField);
         let ttl = Digits::of(held.ttl.unwrap_or_default());
         let name = |hash, set, sorted_set| match command {
             b"HGET" => hash,
@@ -320,6 +323,8 @@ pub struct Held<'a> {
     pub value: &'a [u8],
     /// Milliseconds, if it was asked for and the key does not live for ever.
     pub ttl: Option<u64>,
+    /// When it was last changed by a command that builds on what it finds; 0 if that is long ago, or was not asked for.
+    pub changed: u64,
 }
 
 impl<'a> Held<'a> {
@@ -328,22 +333,28 @@ impl<'a> Held<'a> {
         let (count, status, rest) = tagged(reply)?;
         let (time, rest) = element(rest)?;
         let (value, rest) = element(rest)?;
-        let ttl = match count {
-            3 => None,
-            // A key about to go is not one that stays.
-            4 => parse(element(rest)?.0.get(1..)?.trim_ascii_end()).map(|ttl| ttl.max(1)),
+        let (ttl, changed) = match count {
+            3 => (None, 0),
+            5 => {
+                let (ttl, rest) = element(rest)?;
+                let (changed, _) = element(rest)?;
+                // A key about to go is not one that stays.
+                let ttl = parse(ttl.get(1..)?.trim_ascii_end()).map(|ttl| ttl.max(1));
+                (ttl, bulk(changed).and_then(parse).unwrap_or_default())
+            }
             _ => return None,
         };
+        let unknown = Held { status: Status::Unknown, time: 0, value, ttl, changed };
         let status = match status {
             b'E' => Status::Exists,
             b'R' => Status::Removed,
-            b'X' => return Some(Held { status: Status::Unknown, time: 0, value, ttl }),
+            b'X' => return Some(unknown),
             _ => return None,
         };
         match bulk(time).and_then(parse) {
-            Some(time) => Some(Held { status, time, value, ttl }),
+            Some(time) => Some(Held { status, time, ..unknown }),
             // A time that we cannot read is none.
-            None => Some(Held { status: Status::Unknown, time: 0, value, ttl }),
+            None => Some(unknown),
         }
     }
 
@@ -386,7 +397,7 @@ pub fn plain<'a>(rewrite: Rewrite, reply: &'a [u8], scratch: &'a mut Vec<u8>) ->
 /// An array that begins with a string of one letter: how many elements it has, the letter, and what is behind it.
 fn tagged(reply: &[u8]) -> Option<(i64, u8, &[u8])> {
     match reply {
-        [b'*', count @ b'2'..=b'4', b'\r', b'\n', b'$', b'1', b'\r', b'\n', letter, b'\r', b'\n', rest @ ..] => {
+        [b'*', count @ b'2'..=b'5', b'\r', b'\n', b'$', b'1', b'\r', b'\n', letter, b'\r', b'\n', rest @ ..] => {
             Some((i64::from(count - b'0'), *letter, rest))
         }
         _ => None,

@@ -1,4 +1,4 @@
--- KEYS: key added removed; ARGV: command 1 time field ['ttl']
+-- KEYS: key added removed; ARGV: command 1 time field ['more']
 local key, field = KEYS[1], ARGV[4]
 local value = redis.pcall(ARGV[1], key, field)
 if failed(value) then return value end
@@ -8,5 +8,5 @@ if not time then
   if not time or not value or value == 0 then status, time = 'X', 0 end
 end
 local reply = {status, time, value}
-if ARGV[5] then reply[4] = redis.call('PTTL', key) end
+if ARGV[5] then reply[4], reply[5] = redis.call('PTTL', key), score('._run-set', key) or '0' end
 return reply

@@ -12,9 +12,9 @@ for at = 1, #roles do
   if role ~= '-' then
     local exists = redis.call('EXISTS', key) == 1
     if exists then
-      move(first, second, key, stamp)
+      changed(first, second, key, stamp)
     elseif there[at] == 1 then
-      move(second, first, key, stamp)
+      changed(second, first, key, stamp)
     end
     if role == 'o' or not exists then
       forget(key)

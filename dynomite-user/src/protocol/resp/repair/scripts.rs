@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 use sha1::{Digest, Sha1};
 
+use crate::protocol::resp::encode;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Script {
@@ -50,6 +52,14 @@ impl Script {
     /// What is behind EVALSHA.
     pub fn sha(self) -> &'static Sha {
         &BODIES[self as usize].1
+    }
+
+    /// The request that makes a datastore know it.
+    pub fn load(self) -> Vec<u8> {
+        let mut frame = Vec::new();
+        encode::array_head(3, &mut frame);
+        [b"SCRIPT", &b"LOAD"[..], self.text().as_bytes()].iter().for_each(|word| encode::bulk(word, &mut frame));
+        frame
     }
 
     pub fn of_sha(sha: &[u8]) -> Option<Script> {

@@ -2,9 +2,9 @@
 for at = 1, #KEYS - 2 do
   local key = KEYS[at]
   if redis.call('EXISTS', key) == 1 then
-    move(first, second, key, ARGV[3])
+    changed(first, second, key, ARGV[3])
   elseif score(first, key) then
-    move(second, first, key, ARGV[3])
+    changed(second, first, key, ARGV[3])
     forget(key)
   end
 end

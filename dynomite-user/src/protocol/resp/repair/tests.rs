@@ -131,6 +131,7 @@ fn more_arguments_than_a_script_can_run() {
 fn answers() {
     let check = |reply: &str, expected: Option<(Status, u64, &str, Option<u64>)>| {
         let held = Held::of(reply.as_bytes());
+        assert!(held.is_none_or(|held| held.changed == if reply.starts_with("*5") { 16 } else { 0 }), "{reply}");
         let told = held.map(|held| (held.status, held.time, std::str::from_utf8(held.value).unwrap(), held.ttl));
         assert_eq!(told, expected, "{reply}");
     };
@@ -138,9 +139,9 @@ fn answers() {
     check("*3\r\n$1\r\nE\r\n$2\r\n17\r\n$1\r\nv\r\n", Some((exists, 17, "$1\r\nv\r\n", None)));
     check("*3\r\n$1\r\nR\r\n$2\r\n17\r\n$-1\r\n", Some((removed, 17, "$-1\r\n", None)));
     check("*3\r\n$1\r\nX\r\n:0\r\n$-1\r\n", Some((unknown, 0, "$-1\r\n", None)));
-    check("*4\r\n$1\r\nE\r\n$2\r\n17\r\n:1\r\n:250\r\n", Some((exists, 17, ":1\r\n", Some(250))));
-    check("*4\r\n$1\r\nE\r\n$2\r\n17\r\n:1\r\n:-1\r\n", Some((exists, 17, ":1\r\n", None)));
-    check("*4\r\n$1\r\nE\r\n$2\r\n17\r\n:1\r\n:0\r\n", Some((exists, 17, ":1\r\n", Some(1))));
+    check("*5\r\n$1\r\nE\r\n$2\r\n17\r\n:1\r\n:250\r\n$2\r\n16\r\n", Some((exists, 17, ":1\r\n", Some(250))));
+    check("*5\r\n$1\r\nE\r\n$2\r\n17\r\n:1\r\n:-1\r\n$2\r\n16\r\n", Some((exists, 17, ":1\r\n", None)));
+    check("*5\r\n$1\r\nE\r\n$2\r\n17\r\n:1\r\n:0\r\n$2\r\n16\r\n", Some((exists, 17, ":1\r\n", Some(1))));
     // A time with a fraction, or beyond what a score holds, is none that we ever gave.
     check("*3\r\n$1\r\nE\r\n$4\r\n17.5\r\n$1\r\nv\r\n", Some((unknown, 0, "$1\r\nv\r\n", None)));
     check("*3\r\n$1\r\nE\r\n$16\r\n9999999999999999\r\n$1\r\nv\r\n", Some((unknown, 0, "$1\r\nv\r\n", None)));
@@ -179,7 +180,7 @@ fn repairs() {
         assert_eq!(read.mend(&held).as_ref().map(told).unwrap_or_default(), expected, "{line}");
     };
     let exists = "*3\r\n$1\r\nE\r\n$2\r\n17\r\n$1\r\nv\r\n";
-    let lives = "*4\r\n$1\r\nE\r\n$2\r\n17\r\n$1\r\nv\r\n:250\r\n";
+    let lives = "*5\r\n$1\r\nE\r\n$2\r\n17\r\n$1\r\nv\r\n:250\r\n$1\r\n0\r\n";
     let removed = "*3\r\n$1\r\nR\r\n$2\r\n17\r\n$-1\r\n";
     check("get k", exists, "Set 3 k + - SET 0 17 v");
     check("get k", lives, "Set 3 k + - SET 0 17 v PX 250");
@@ -195,9 +196,9 @@ fn repairs() {
 }
 
 #[test]
-fn reads_that_ask_how_long_and_removals_that_are_forgotten() {
-    assert_eq!(told(&call("get k").unwrap().with_ttl()), "Get 3 k + - GET 0 1234 ttl");
-    assert_eq!(told(&call("hget h f").unwrap().with_ttl()), "GetField 3 h + - HGET 1 1234 f ttl");
+fn reads_that_ask_for_more_and_removals_that_are_forgotten() {
+    assert_eq!(told(&call("get k").unwrap().with_more()), "Get 3 k + - GET 0 1234 more");
+    assert_eq!(told(&call("hget h f").unwrap().with_more()), "GetField 3 h + - HGET 1 1234 f more");
     assert_eq!(told(&call("del a b").unwrap().cleanup()), "Clean 4 a b + - CLEAN 0 1234");
     assert_eq!(told(&call("hdel h f g").unwrap().cleanup()), "Clean 3 h + - CLEAN 2 1234 f g");
 }

@@ -14,6 +14,12 @@ local function move(into, from, name, stamp)
   if here ~= stamp then redis.call('ZADD', into, stamp, name) end
   if there then redis.call('ZREM', from, name) end
 end
+-- As above, for what a command made of what it found. Its time is noted once more: until the command has run everywhere,
+-- nobody may be sent what it made, lest it runs on that.
+local function changed(into, from, key, stamp)
+  move(into, from, key, stamp)
+  if not newer(score('._run-set', key), tonumber(stamp)) then redis.call('ZADD', '._run-set', stamp, key) end
+end
 -- Every eighth write looks at sixteen keys that are said to exist and forgets those that do not (expired, evicted),
 -- and at the oldest removals, which are kept for a day.
 local function tidy(added, removed, time)
@@ -31,4 +37,5 @@ local function tidy(added, removed, time)
   for _, key in ipairs(redis.call('ZRANGEBYSCORE', removed, '-inf', time - DAY, 'LIMIT', 0, 16)) do
     redis.call('ZREM', removed, key)
   end
+  redis.call('ZREMRANGEBYSCORE', '._run-set', '-inf', time - 600000)
 end
