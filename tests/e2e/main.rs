@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod clients;
+mod cluster;
 mod differential;
 mod failures;
 mod limits;

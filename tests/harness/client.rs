@@ -96,6 +96,20 @@ impl Client {
         }
     }
 
+    /// The next value of some kind: `parse` finds the first one of the bytes and its length.
+    #[track_caller]
+    pub fn next_of<T>(&mut self, parse: impl Fn(&[u8]) -> Option<(T, usize)>) -> T {
+        loop {
+            match parse(self.left()) {
+                Some((value, len)) => {
+                    self.skip(len);
+                    return value;
+                }
+                None => self.fill().expect("more bytes"),
+            }
+        }
+    }
+
     /// The next reply as it came.
     #[track_caller]
     pub fn frame(&mut self) -> Vec<u8> {

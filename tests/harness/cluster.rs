@@ -6,7 +6,6 @@ use crate::address::{Host, PEER_PORT};
 use crate::client::Client;
 use crate::datastore::{Datastore, Kind};
 use crate::node::{Node, Settings};
-use crate::resp::Value;
 use crate::until::until;
 
 /// What is to be started. Every rack has a full copy of the data, cut into equal ranges.
@@ -116,13 +115,13 @@ impl Cluster {
         racks.enumerate().map(|(number, members)| number * self.shape.nodes + rack(members)).collect()
     }
 
-    /// What the datastore of every owner of a key answers to a line, in the order of the racks.
-    pub fn at_owners(&self, key: &str, line: &str) -> Vec<Value> {
-        let ask = |owner: usize| match &self.members[owner].datastore {
-            Some(datastore) => datastore.client().ask(line),
+    /// A connection to every member's datastore, past the nodes.
+    pub fn datastores(&self) -> Vec<Client> {
+        let connect = |member: &Member| match &member.datastore {
+            Some(datastore) => datastore.client(),
             None => panic!("an embedded datastore has no port of its own"),
         };
-        self.owners(key).into_iter().map(ask).collect()
+        self.members.iter().map(connect).collect()
     }
 }
 

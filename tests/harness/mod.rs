@@ -10,6 +10,7 @@ pub mod memcache;
 pub mod need;
 pub mod node;
 pub mod order;
+pub mod peer;
 pub mod process;
 pub mod random;
 pub mod resp;

@@ -142,6 +142,10 @@ impl Node {
         self.settings.host.port(CLIENT_PORT)
     }
 
+    pub fn peer_address(&self) -> SocketAddr {
+        self.settings.host.port(PEER_PORT)
+    }
+
     pub fn stats_address(&self) -> SocketAddr {
         self.settings.host.port(STATS_PORT)
     }

@@ -70,6 +70,19 @@ impl Fan {
     }
 }
 
+impl Fan {
+    /// A target will not answer. A write that nobody in another datacenter takes is lost there.
+    pub fn on_fault(&mut self, number: u8, fault: Fault, stats: &Stats) -> Outcome {
+        let outcome = self.gather.on_fault(number, fault);
+        let plan = self.gather.plan();
+        let is_far = plan.targets.get(usize::from(number)).is_some_and(|target| target.datacenter != 0);
+        if is_far && !matches!(outcome, Outcome::Ask(_)) && plan.part_of(usize::from(number)) == Part::Copy {
+            stats.bump(Stat::remote_peer_dropped_requests);
+        }
+        outcome
+    }
+}
+
 /// Plans number the targets that count; a copy beyond these needs no number.
 const NOBODY: u8 = u8::MAX;
 
@@ -272,7 +285,7 @@ impl Coordinator {
                 let number = u8::try_from(at).unwrap_or(NOBODY);
                 let sent = fan.send(target, ticket.leg(number), *kind, &mut self.own, effects);
                 if let Err(error) = sent {
-                    let outcome = fan.gather.on_fault(number, fault_of(error, target.peer));
+                    let outcome = fan.on_fault(number, fault_of(error, target.peer), &self.stats);
                     self.on_outcome(ticket, outcome, None, now, effects);
                 }
             }
@@ -303,7 +316,7 @@ impl Coordinator {
             }
             outcome = match fan.send(target, ticket.leg(number), *kind, &mut self.own, effects) {
                 Ok(()) => return,
-                Err(error) => fan.gather.on_fault(number, fault_of(error, target.peer)),
+                Err(error) => fan.on_fault(number, fault_of(error, target.peer), &self.stats),
             };
         }
         match outcome {

@@ -325,7 +325,7 @@ impl Coordinator {
             Some(Work::Single(_) | Work::Private) => self.fail(ticket, fault, now, effects),
             Some(Work::Aside(_)) => self.on_aside(ticket, replica, None, now, effects),
             Some(Work::Fan(fan)) => {
-                let outcome = fan.gather.on_fault(replica, fault);
+                let outcome = fan.on_fault(replica, fault, &self.stats);
                 self.on_outcome(ticket, outcome, None, now, effects);
             }
         }

@@ -94,6 +94,8 @@ pub struct PeerLink {
     written: u64,
     /// When the peer last said anything, or was first asked after a silence.
     heard_at: Moment,
+    /// The alarm that was last looked into.
+    alarms: u32,
 }
 
 /// Where the numbers of a link are booked.
@@ -306,6 +308,14 @@ impl PeerLink {
 
     pub fn book_stuck(&self, stats: &Stats) {
         stats.bump(self.books().timed_out);
+        self.presence.alarm();
+    }
+
+    /// Somebody else's link to this peer was stuck. Is this one to be tried, since nothing is asked on it?
+    fn wants_proof(&mut self) -> bool {
+        let alarms = self.presence.alarms();
+        let is_new = std::mem::replace(&mut self.alarms, alarms) != alarms;
+        is_new && self.is_up() && self.asking.outstanding() == 0
     }
 
     /// Dials when it is time to.
@@ -399,6 +409,7 @@ impl Peers {
                             numbers: 0,
                             written: 0,
                             heard_at: Moment(0),
+                            alarms: 0,
                         });
                     }
                     *place = Some(peer);
@@ -422,6 +433,13 @@ impl Peers {
         self.links[index].send(ask, outgoing, &mut out)?;
         self.mark(index);
         Ok(())
+    }
+
+    /// Greets again where there is doubt.
+    pub fn prove(&mut self, index: usize, now: Moment, pool: &mut Pool, stats: &Stats) {
+        if self.links[index].wants_proof() {
+            self.greet(index, now, pool, stats);
+        }
     }
 
     /// Just connected: see `PeerLink::greet`.

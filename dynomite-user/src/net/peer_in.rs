@@ -124,13 +124,11 @@ impl Worker {
                 Heard::Broken { question, error } => {
                     self.asked_by_peer(index, question, 0);
                     self.refuse_peer(id, &error);
-                    self.stats.bump(Stat::peer_protocol_errors);
-                    self.coordinator.finish(id, &mut self.io);
+                    self.end_peer(index);
                 }
                 Heard::Encrypted => {
-                    self.stats.bump(Stat::peer_protocol_errors);
                     tracing::debug!("a peer's message is encrypted");
-                    self.coordinator.finish(id, &mut self.io);
+                    self.end_peer(index);
                 }
                 Heard::Gossip { consumed, payload } => {
                     self.on_gossip(payload);
@@ -165,6 +163,15 @@ impl Worker {
             peer.responder.asked(question);
             peer.book_asked(bytes, &stats);
         }
+    }
+
+    /// Nothing more is heard from it; it is closed when what it asked is answered.
+    fn end_peer(&mut self, index: usize) {
+        self.stats.bump(Stat::peer_protocol_errors);
+        if let Some(client) = self.io.clients.get_mut(index) {
+            client.deaf = true;
+        }
+        self.coordinator.finish(ClientId(index as u32), &mut self.io);
     }
 
     fn refuse_peer(&mut self, id: ClientId, error: &[u8]) {

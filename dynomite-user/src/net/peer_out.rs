@@ -152,6 +152,7 @@ impl Worker {
                 self.lose_peer(index, Stat::peer_err);
             } else {
                 link.keep(&self.io.registry, now);
+                self.io.peers.prove(index, now, &mut self.io.pool, &self.stats);
             }
         }
     }

@@ -27,6 +27,8 @@ pub struct Presence {
     links_ours: AtomicU32,
     /// An operator has said that it is down.
     is_barred: AtomicBool,
+    /// How often a link to it was found to be stuck.
+    alarms: AtomicU32,
 }
 
 impl Presence {
@@ -40,6 +42,7 @@ impl Presence {
             links_up: AtomicU32::new(0),
             links_ours: AtomicU32::new(0),
             is_barred: AtomicBool::new(false),
+            alarms: AtomicU32::new(0),
         }
     }
 
@@ -60,6 +63,15 @@ impl Presence {
 
     pub fn bar(&self, barred: bool) {
         self.is_barred.store(barred, Ordering::Relaxed);
+    }
+
+    /// It accepts connections but does not answer on one of them: the other workers had better look, too.
+    pub fn alarm(&self) {
+        self.alarms.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn alarms(&self) -> u32 {
+        self.alarms.load(Ordering::Relaxed)
     }
 
     pub fn is_up(&self) -> bool {
@@ -121,11 +133,15 @@ impl Board {
             for presence in wanted {
                 let lookup = tokio::net::lookup_host((presence.host.as_str(), presence.port));
                 let found = tokio::time::timeout(LOOKUP_PATIENCE, lookup).await;
-                let Some(address) = found.ok().and_then(Result::ok).and_then(|mut addresses| addresses.next()) else {
+                let found: Vec<SocketAddr> = found.ok().and_then(Result::ok).into_iter().flatten().collect();
+                let mut address = lock(&presence.address);
+                // The one that is in use was not reached: the next one, if there are several.
+                let next = found.iter().position(|one| Some(*one) == *address).map_or(0, |at| (at + 1) % found.len());
+                let Some(next) = found.get(next) else {
                     tracing::debug!(host = presence.host, "cannot be resolved");
                     continue;
                 };
-                *lock(&presence.address) = Some(address);
+                *address = Some(*next);
                 presence.is_wanted.store(false, Ordering::Relaxed);
             }
             tokio::time::sleep(LOOKUP_PAUSE).await;

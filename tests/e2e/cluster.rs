@@ -1,0 +1,8 @@
+//! Many nodes over real sockets.
+
+mod c_peers;
+mod failures;
+mod order;
+mod peer_port;
+mod replicas;
+mod states;
