@@ -459,7 +459,7 @@ impl Worker {
         let mut done = 0;
         let mut need = 0;
         while done < bytes.len() {
-            match decoder.decode(&bytes[done..], &self.settings.limits) {
+            match decoder.decode(&bytes[done..], self.limits_of(id)) {
                 Decoded::Request { consumed, request } => {
                     self.stats.bump(Stat::client_requests);
                     match self.coordinator.on_request(id, &request, self.io.now, &mut self.io) {
@@ -505,6 +505,15 @@ impl Worker {
             client.need = need;
         }
         done
+    }
+
+    /// Whoever has yet to say the password gets little room.
+    fn limits_of(&self, client: ClientId) -> &Limits {
+        const STRANGER: Limits = Limits::STRANGER;
+        match self.settings.coordinator.requirepass {
+            Some(_) if self.coordinator.is_stranger(client) => &STRANGER,
+            _ => &self.settings.limits,
+        }
     }
 
     fn hold(&mut self, index: usize) {
