@@ -226,7 +226,8 @@ impl Coordinator {
     /// Has this client yet to say the password?
     pub fn is_stranger(&self, client: ClientId) -> bool {
         let state = self.clients.get(client.0 as usize).and_then(Option::as_ref);
-        state.is_some_and(|state| state.asker == Asker::Client && !state.session.is_authenticated())
+        self.settings.protocol == Protocol::Resp
+            && state.is_some_and(|state| state.asker == Asker::Client && !state.session.is_authenticated())
     }
 
     pub fn in_flight(&self) -> usize {
