@@ -32,7 +32,9 @@ impl Place {
 
     /// A Dynomite, ours or C's: both take the same configuration.
     pub fn dynomite(name: &'static str, program: &Path, datastore: &Datastore, lines: &[String]) -> Place {
-        let mut settings = Settings { program: program.to_path_buf(), ..Settings::before(datastore) };
+        // It is started in a directory of its own.
+        let program = std::path::absolute(program).unwrap_or_else(|_| program.to_path_buf());
+        let mut settings = Settings { program, ..Settings::before(datastore) };
         settings.lines.extend_from_slice(lines);
         let node = Node::start(settings);
         Place { name, address: node.address(), runs: Runs::Node(Box::new(node)) }
