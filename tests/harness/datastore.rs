@@ -99,9 +99,10 @@ impl Datastore {
                 ]);
                 command.args(["--dir"]).arg(self.directory.path());
             }
+            // Another user than root would no longer end with us: who changes its user forgets PR_SET_PDEATHSIG.
             // One thread answers as fast as a test asks; -c: the test of many clients.
             Kind::Memcached => {
-                command.args(["-u", "nobody", "-l", &host, "-p", &port, "-U", "0", "-t", "1", "-c", "4096"]);
+                command.args(["-u", "root", "-l", &host, "-p", &port, "-U", "0", "-t", "1", "-c", "4096"]);
             }
         }
         command.args(&self.options);

@@ -2,7 +2,7 @@
 //! Each gets a process group of its own, so that Ctrl-C reaches only us and we end them in order: who was started last goes first.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -33,10 +33,23 @@ impl Children {
         Ok(Children::default())
     }
 
-    pub fn start(&mut self, name: &str, command: Command) -> Result<()> {
+    pub fn start(&mut self, name: &str, command: &Command) -> Result<()> {
+        self.spawn(name, tied(command))
+    }
+
+    /// The same, without what it would print.
+    pub fn start_quietly(&mut self, name: &str, command: &Command) -> Result<()> {
         let mut command = tied(command);
-        let child = command.process_group(0).spawn().with_context(|| format!("cannot start {name}"))?;
-        self.running.push((name.to_string(), child));
+        command.stdout(Stdio::null());
+        self.spawn(name, command)
+    }
+
+    fn spawn(&mut self, name: &str, mut command: Command) -> Result<()> {
+        // What is blocked here would be blocked there. A signal that comes just now ends us, and the kernel ends the others.
+        signals().thread_unblock()?;
+        let child = command.process_group(0).spawn();
+        signals().thread_block()?;
+        self.running.push((name.to_string(), child.with_context(|| format!("cannot start {name}"))?));
         Ok(())
     }
 
@@ -89,10 +102,16 @@ fn signals() -> SigSet {
 }
 
 /// The same program, ended by the kernel when we are killed without a chance to do it ourselves.
-fn tied(command: Command) -> Command {
-    let Some(setpriv) = shell::find("setpriv") else { return command };
-    let mut tied = shell::program(&setpriv.to_string_lossy());
-    tied.args(["--pdeathsig", "TERM", "--"]).arg(command.get_program()).args(command.get_args());
+fn tied(command: &Command) -> Command {
+    let program = command.get_program();
+    let mut tied = match shell::find("setpriv") {
+        Some(setpriv) => shell::program(&setpriv.to_string_lossy()),
+        None => shell::program(&program.to_string_lossy()),
+    };
+    if tied.get_program() != program {
+        tied.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    }
+    tied.args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => tied.env(name, value),

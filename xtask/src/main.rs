@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod children;
 mod ci;
+mod cluster;
 mod docs;
 mod ebpf;
 mod fuzz;
@@ -26,6 +27,8 @@ use clap::Parser;
 enum Task {
     /// Start one node in front of one datastore, and say how to talk to it
     Run(run::Args),
+    /// Start a whole cluster on loopback addresses, print its ring
+    Cluster(cluster::Args),
     /// Build the daemon, optimized
     Build(build::Args),
     /// Build the kernel object from source and keep it in the repository
@@ -51,6 +54,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Run(args) => run::run(args),
+        Task::Cluster(args) => cluster::run(args),
         Task::Build(args) => build::run(args),
         Task::Ebpf(args) => ebpf::run(args),
         Task::Kernels(args) => kernels::run(args),

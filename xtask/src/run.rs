@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -51,7 +51,7 @@ pub fn run(args: Args) -> Result<()> {
     if matches!(datastore, Datastore::Embedded) {
         node.arg("--embedded-datastore");
     }
-    children.start("the node", node)?;
+    children.start("the node", &node)?;
     until_it_answers(&pool.listen, &mut children)?;
     greet(&args.conf, &pool, &datastore);
 
@@ -84,12 +84,12 @@ fn datastore(pool: &Pool, children: &mut Children) -> Result<Datastore> {
         return Ok(Datastore::Embedded);
     };
     let command = if pool.memcache { memcached(&program, &pool.datastore) } else { redis(&program, &pool.datastore)? };
-    children.start(name, command)?;
+    children.start_quietly(name, &command)?;
     until_it_answers(&pool.datastore, children)?;
     Ok(Datastore::Started(name))
 }
 
-fn redis(program: &Path, place: &Place) -> Result<Command> {
+pub fn redis(program: &Path, place: &Place) -> Result<Command> {
     let directory = shell::target().join("run");
     fs::create_dir_all(&directory)?;
     let mut command = shell::program(&program.to_string_lossy());
@@ -99,14 +99,13 @@ fn redis(program: &Path, place: &Place) -> Result<Command> {
         Place::Tcp(host, port) => command.args(["--bind", host, "--port", &port.to_string()]),
         Place::Unix(path) => command.args(["--port", "0", "--unixsocket", path]),
     };
-    command.stdout(Stdio::null());
     Ok(command)
 }
 
 fn memcached(program: &Path, place: &Place) -> Command {
     let mut command = shell::program(&program.to_string_lossy());
-    // As root it asks for a user to become.
-    command.args(["-u", "nobody", "-U", "0"]);
+    // As root it asks for a user to become. Another than root would no longer end with us (PR_SET_PDEATHSIG is forgotten).
+    command.args(["-u", "root", "-U", "0"]);
     match place {
         Place::Tcp(host, port) => command.args(["-l", host, "-p", &port.to_string()]),
         Place::Unix(path) => command.args(["-s", path]),
@@ -114,7 +113,7 @@ fn memcached(program: &Path, place: &Place) -> Command {
     command
 }
 
-fn until_it_answers(place: &Place, children: &mut Children) -> Result<()> {
+pub fn until_it_answers(place: &Place, children: &mut Children) -> Result<()> {
     let deadline = Instant::now() + START_LIMIT;
     while !place.answers() {
         if let Some(Woken::Ended(name, status)) = children.ended()? {
