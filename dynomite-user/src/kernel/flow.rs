@@ -29,10 +29,10 @@ pub struct Flow {
 }
 
 enum Stage {
-    /// Connecting, then exchanging greetings.
+    /// Connecting, then exchanging greetings, the next one last in `greetings`.
     Dialing {
-        greeting: Vec<u8>,
-        replies: u32,
+        greetings: Vec<Vec<u8>>,
+        is_asked: bool,
     },
     Ready,
     Adopted(Adopted),
@@ -48,6 +48,8 @@ struct Adopted {
     relay_begun: bool,
     /// The datastore connection is lost; what it owed was answered by the daemon.
     forgiven: bool,
+    /// Not to be opened again.
+    is_shut: bool,
 }
 
 /// What an event on the datastore connection means.
@@ -85,9 +87,9 @@ pub enum Released {
 }
 
 impl Flow {
-    /// Dials the datastore for one client. `greeting` is what a new connection says first (AUTH, HELLO), and `replies`
-    /// how many `+…` or map replies it gets.
-    pub(super) fn dial(path: &Arc<FastPath>, slot: u32, greeting: &[u8], replies: u32) -> Result<Flow, Refused> {
+    /// Dials the datastore for one client. `greetings` are what a new connection says first (AUTH, HELLO), each of which
+    /// is answered once.
+    pub(super) fn dial(path: &Arc<FastPath>, slot: u32, greetings: &[&[u8]]) -> Result<Flow, Refused> {
         let (socket, port, datastore) = path.bound().map_err(Refused::Dial)?;
         // Before the first packet goes out: the adopt program looks for it when the datastore's end is established.
         path.loaded.ports[usize::from(port)].set(Port::Flow { slot }.pack());
@@ -101,7 +103,8 @@ impl Flow {
             Err(error) => return Err(undo(error)),
         }
         let datastore = TcpStream::from_std(socket.into());
-        let stage = Stage::Dialing { greeting: greeting.to_vec(), replies };
+        let greetings = greetings.iter().rev().map(|greeting| greeting.to_vec()).collect();
+        let stage = Stage::Dialing { greetings, is_asked: false };
         Ok(Flow { path: Arc::clone(path), slot, port, datastore, stage })
     }
 
@@ -158,22 +161,23 @@ impl Flow {
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
             Err(error) => return Err(error),
         }
-        let Stage::Dialing { greeting, replies } = &mut self.stage else { return Ok(true) };
-        if !greeting.is_empty() {
-            // A new connection takes a line at once.
-            self.datastore.write_all(greeting)?;
-            greeting.clear();
-        }
-        let mut space = [0; 4096];
-        while *replies > 0 {
+        let Stage::Dialing { greetings, is_asked } = &mut self.stage else { return Ok(true) };
+        while let Some(greeting) = greetings.last() {
+            if !*is_asked {
+                // A new connection takes a line at once.
+                self.datastore.write_all(greeting)?;
+                *is_asked = true;
+            }
+            let mut space = [0; 4096];
             match self.datastore.read(&mut space) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => {
-                    if space[0] == b'-' {
-                        return Err(io::Error::other(String::from_utf8_lossy(&space[..count]).trim().to_owned()));
-                    }
-                    // Each is sent in one piece by every datastore there is; HELLO's map comes last.
-                    *replies -= 1;
+                // Answers to these are short and come in one piece from every datastore there is.
+                Ok(count) if space[0] == b'-' => {
+                    return Err(io::Error::other(String::from_utf8_lossy(&space[..count]).trim().to_owned()));
+                }
+                Ok(_) => {
+                    greetings.pop();
+                    *is_asked = false;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
@@ -186,8 +190,10 @@ impl Flow {
         }
     }
 
-    /// Takes a client in: from here on the kernel answers what it can. `read` bytes have been read from it, and nothing
-    /// of it is with anybody: no request unanswered but those whose replies are about to be written.
+    /// Takes a client in. `read` bytes have been read from it, and nothing of it is with anybody: no request unanswered
+    /// but those whose replies are about to be written. From the next `answered` on the kernel answers what it can.
+    ///
+    /// Before the last reply is the moment: a client that asks one thing at a time says nothing until it has it.
     pub fn adopt(&mut self, client: BorrowedFd<'_>, read: u64) -> Result<(), Refused> {
         if !self.is_ready() {
             return Err(Refused::NotReady);
@@ -215,14 +221,13 @@ impl Flow {
             }
         }
         let turns = Turns::new(read);
-        self.stage = Stage::Adopted(Adopted { turns, key, relay: None, relay_begun: false, forgiven: false });
+        self.stage = Stage::Adopted(Adopted { turns, key, relay: None, relay_begun: false, forgiven: false, is_shut: false });
         let is_quiet = is_quiet().map_err(Refused::System)?;
         drop(hush);
         if !is_quiet {
             // A segment that had passed the filter before it was there. Nobody can tell how the socket took it.
             return Err(Refused::Torn);
         }
-        slot.daemon.armed.set(Armed::Open as u64);
         self.path.counts.adopted();
         Ok(())
     }
@@ -244,10 +249,13 @@ impl Flow {
 
     /// Everything that was read is answered, and the answers are in the socket: the kernel may go on.
     pub fn answered(&mut self) {
-        if let Stage::Adopted(adopted) = &mut self.stage
-            && let Some(acked) = adopted.turns.on_answered()
-        {
-            self.path.loaded.slots[self.slot as usize].daemon.acked.set(acked);
+        let slot = &self.path.loaded.slots[self.slot as usize];
+        let Stage::Adopted(adopted) = &mut self.stage else { return };
+        if let Some(acked) = adopted.turns.on_answered() {
+            slot.daemon.acked.set(acked);
+        }
+        if !adopted.is_shut && slot.daemon.armed.get() == Armed::Watching as u64 {
+            slot.daemon.armed.set(Armed::Open as u64);
         }
     }
 
@@ -289,6 +297,9 @@ impl Flow {
 
     /// From now on everything passes, and an event comes when the datastore has answered what it owes.
     pub fn shut(&mut self) {
+        if let Stage::Adopted(adopted) = &mut self.stage {
+            adopted.is_shut = true;
+        }
         let slot = self.slot_state();
         if slot.daemon.armed.get() == Armed::Open as u64 {
             slot.daemon.armed.set(Armed::Watching as u64);
@@ -362,6 +373,11 @@ impl Flow {
         if untouched { Owed::OneAnswer } else { Owed::Rest }
     }
 
+    /// After a reset an adopted socket may say "nothing yet" for ever, although it is closed.
+    pub fn is_dead(client: BorrowedFd<'_>) -> bool {
+        sys::traffic(client).is_ok_and(|traffic| traffic.state == CLOSED)
+    }
+
     /// One reading of the slot, for whoever watches whether anything moves.
     pub fn view(&self) -> View {
         View::read(self.slot_state())
@@ -411,6 +427,7 @@ pub fn push(client: &impl AsFd) -> io::Result<()> {
 }
 
 const ESTABLISHED: u8 = 1;
+const CLOSED: u8 = 7;
 
 /// Programs run for microseconds; the limit is for machines that stop in the middle of one.
 fn wait_until(condition: impl Fn() -> bool) {

@@ -3,12 +3,13 @@
 //! length, the coordinator, configuration files.
 //!
 //! In reading order: `load` (object → kernel), `flow` (one adopted client), `turn` (what the daemon may do with it),
-//! `relay` (long replies), `events`, `slots`, `btf`, `sys`.
+//! `habit` (who is taken in), `relay` (long replies), `events`, `slots`, `btf`, `sys`.
 
 mod btf;
 mod counts;
 mod events;
 mod flow;
+pub mod habit;
 mod load;
 mod relay;
 pub mod selftest;
@@ -324,15 +325,15 @@ impl Hand {
         &self.path
     }
 
-    /// Begins a flow: dials a datastore connection for one client.
-    pub fn dial(&self, greeting: &[u8], replies: u32) -> Result<Flow, Refused> {
+    /// Begins a flow: dials a datastore connection for one client, which begins with `greetings`, each answered once.
+    pub fn dial(&self, greetings: &[&[u8]]) -> Result<Flow, Refused> {
         if !self.path.is_open() {
             return Err(Refused::Off);
         }
         let (slot, life) = lock(&self.path.slots).take().ok_or(Refused::Full)?;
         self.path.loaded.slots[slot as usize].daemon.life.set(life);
         self.path.owners[slot as usize].store(self.worker, Ordering::Relaxed);
-        Flow::dial(&self.path, slot, greeting, replies).inspect_err(|_| self.path.rest(slot))
+        Flow::dial(&self.path, slot, greetings).inspect_err(|_| self.path.rest(slot))
     }
 
     /// Slots of this worker's flows that something happened to.

@@ -115,7 +115,7 @@ impl Rig {
 
     /// A flow whose datastore connection is up, and the datastore's end.
     fn flow(&self) -> Result<(Flow, TcpStream), Fault> {
-        let mut flow = self.hand.dial(b"", 0)?;
+        let mut flow = self.hand.dial(&[])?;
         let (store, _) = self.store.accept()?;
         store.set_read_timeout(Some(PATIENCE))?;
         store.set_write_timeout(Some(PATIENCE))?;
@@ -132,6 +132,7 @@ impl Rig {
         let (client, node) = Rig::pair()?;
         let (mut flow, store) = self.flow()?;
         flow.adopt(node.as_fd(), 0)?;
+        flow.answered();
         Ok(Line { client, node, flow, store })
     }
 

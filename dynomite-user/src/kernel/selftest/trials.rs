@@ -75,8 +75,7 @@ fn before(rig: &Rig) -> Outcome {
     let count = (&node).read(&mut space)?;
     flow.adopt(node.as_fd(), count as u64)?;
     let mut line = Line { client, node, flow, store };
-    line.node.write_all(b"$-1\r\n")?;
-    line.hears(b"$-1\r\n")?;
+    line.answers(b"$-1\r\n")?;
     line.routed(&get("late"), b"$1\r\n1\r\n")
 }
 
@@ -367,7 +366,10 @@ fn release_busy(rig: &Rig) -> Outcome {
             }
             if rounds < ROUNDS && flow.is_ready() {
                 match flow.adopt(node.as_fd(), read as u64) {
-                    Ok(()) => rounds += 1,
+                    Ok(()) => {
+                        flow.answered();
+                        rounds += 1;
+                    }
                     Err(Refused::Busy) => {}
                     Err(error) => return Err(error.into()),
                 }
