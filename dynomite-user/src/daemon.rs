@@ -2,6 +2,7 @@
 //! Owns: the order of start and stop, and the control thread: stats port, signals, clockwork. It is the process's first
 //! thread; workers are the others.
 
+mod kernel;
 pub mod members;
 mod signals;
 mod workers;
@@ -26,6 +27,7 @@ use crate::ring::topology::Topology;
 use crate::stats::Registry;
 use crate::stats::render::Identity;
 use crate::{VERSION, always};
+use kernel::Kernel;
 use workers::Workers;
 
 /// Histograms forget this often: old peaks must not hide new ones.
@@ -50,6 +52,8 @@ pub struct Parts {
     pub control: Arc<Control>,
     pub registry: Arc<Registry>,
     pub workers: usize,
+    /// Away in tools that start workers alone.
+    pub kernel: Option<Arc<Kernel>>,
 }
 
 /// Runs the node until it is told to stop. An error: it could not start, and nothing is left of the attempt.
@@ -67,9 +71,12 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
     let state = if config.enable_gossip { NodeState::Joining } else { NodeState::Normal };
     let control = Control::new(config.read_consistency, config.write_consistency, config.read_repairs_enabled, state);
     control.set_cluster(members::view(&config));
+    let control = Arc::new(control);
+    let kernel = Kernel::start(&config, control.clone(), Arc::new(topology.clone()), options.embedded_datastore)?;
     let parts = Parts {
         topology,
-        control: Arc::new(control),
+        control,
+        kernel: Some(kernel.clone()),
         registry: Arc::new(Registry::new(workers)),
         workers,
         config,
@@ -90,9 +97,9 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
         identity: identity(&parts.config),
         log: parts.options.log.clone(),
         started,
-        sections: vec![board.clone()],
+        sections: vec![board.clone(), kernel.clone()],
         board: Some(board.clone()),
-        kernel: None,
+        kernel: Some(kernel),
     });
     runtime.spawn(board.resolve());
     runtime.block_on(control_thread(stats_listener, admin, &mut signals, &parts));

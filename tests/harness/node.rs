@@ -74,6 +74,11 @@ impl Settings {
         if !given("tokens:") {
             yaml.push_str("  tokens: '0'\n");
         }
+        // What is tested is the daemon, unless a test asks for the fast path (`DYNOMITE_KERNEL=auto` puts it under all).
+        if !given("kernel:") {
+            let mode = std::env::var("DYNOMITE_KERNEL").unwrap_or_else(|_| "off".into());
+            yaml.push_str(&format!("  kernel: {{mode: {mode}}}\n"));
+        }
         for line in &self.lines {
             yaml.push_str(&format!("  {line}\n"));
         }

@@ -230,6 +230,15 @@ impl Coordinator {
             && state.is_some_and(|state| state.asker == Asker::Client && !state.session.is_authenticated())
     }
 
+    /// May the kernel answer this client's plain reads of its node's own keys, and in which version of the protocol? Not
+    /// if its requests need more than one replica, or more than a datastore.
+    pub fn kernel_may_answer(&self, client: ClientId) -> Option<Version> {
+        let state = self.clients.get(client.0 as usize)?.as_ref()?;
+        let is_plain = state.asker == Asker::Client && state.mode == Mode::Shared && !self.is_stranger(client);
+        let one_is_enough = self.topology.is_alone() || state.read_level == ConsistencyLevel::DcOne;
+        (is_plain && one_is_enough).then(|| state.session.version())
+    }
+
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::Parts;
-use crate::config::Address;
+use crate::config::{Address, Config};
 use crate::control::Change;
 use crate::coordinator;
 use crate::coordinator::route::RouteSettings;
@@ -55,7 +55,13 @@ impl Workers {
         if secured > 0 {
             tracing::error!("{secured} peers want encrypted links, which are not served yet: they are not connected");
         }
-        let shared = worker::Shared { clock, control: parts.control.clone(), topology, board };
+        let shared = worker::Shared {
+            clock,
+            control: parts.control.clone(),
+            topology,
+            board,
+            kernel: parts.kernel.as_ref().and_then(|kernel| kernel.path()),
+        };
         let handles = listeners.into_iter().zip(peer_listeners).enumerate().map(|(number, (clients, peers))| {
             let stats = parts.registry.worker(number);
             let listeners = worker::Listeners { clients: vec![clients], peers: vec![peers] };
@@ -89,12 +95,6 @@ impl Workers {
 
 fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
     let (config, workers) = (&parts.config, parts.workers);
-    let greeting = match &config.requirepass {
-        None => Vec::new(),
-        Some(password) => {
-            vec![format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len()).into_bytes()]
-        }
-    };
     // So that pipelined requests never find one of them known and the one before it not.
     let offers = match config.protocol {
         Protocol::Resp if config.read_repairs_enabled => Script::ALL.map(Script::load).to_vec(),
@@ -113,7 +113,7 @@ fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
                 connect_timeout: config.timeout,
             },
             datastore_connections: config.datastore_connections,
-            greeting,
+            greeting: greeting(config),
             offers,
             private_max: PRIVATE_MAX,
             client_output_max: config.client_output_bytes_max,
@@ -154,6 +154,16 @@ fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
         peers_in_max: PEERS_IN_MAX,
         preconnect: config.preconnect,
         timeout: config.timeout,
+    }
+}
+
+/// What every connection to the datastore begins with.
+pub fn greeting(config: &Config) -> Vec<Vec<u8>> {
+    match &config.requirepass {
+        None => Vec::new(),
+        Some(password) => {
+            vec![format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len()).into_bytes()]
+        }
     }
 }
 

@@ -13,6 +13,10 @@ macro_rules! counts {
         impl Counts {
             $(pub fn $count(&self) { self.$name.fetch_add(1, Ordering::Relaxed); })*
 
+            pub fn forget(&self) {
+                $(self.$name.store(0, Ordering::Relaxed);)*
+            }
+
             /// (name, value, help), in the order of the table.
             pub fn all(&self) -> Vec<(&'static str, u64, &'static str)> {
                 vec![$((stringify!($name), self.$name.load(Ordering::Relaxed), $help),)*]

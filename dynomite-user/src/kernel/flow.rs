@@ -221,7 +221,8 @@ impl Flow {
             }
         }
         let turns = Turns::new(read);
-        self.stage = Stage::Adopted(Adopted { turns, key, relay: None, relay_begun: false, forgiven: false, is_shut: false });
+        self.stage =
+            Stage::Adopted(Adopted { turns, key, relay: None, relay_begun: false, forgiven: false, is_shut: false });
         let is_quiet = is_quiet().map_err(Refused::System)?;
         drop(hush);
         if !is_quiet {

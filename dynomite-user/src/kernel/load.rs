@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf, SockMap};
+use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, SockMap};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{ProgramError, SkMsg, SkSkb, SockOps};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
@@ -153,6 +153,19 @@ impl Loaded {
 
     pub fn config(&self) -> &Mapping<Config> {
         &self.config
+    }
+
+    /// Every counter back to zero.
+    pub fn forget_tallies(&self) {
+        let mut maps = self.maps();
+        for index in 0..Reason::COUNT {
+            if let Ok(values) = maps.tallies.get(&index, 0) {
+                let zeros: Vec<_> = values.iter().map(|_| Tally::default()).collect();
+                if let Ok(zeros) = PerCpuValues::try_from(zeros) {
+                    let _ = maps.tallies.set(index, zeros, 0);
+                }
+            }
+        }
     }
 
     /// Every counter, summed over CPUs.

@@ -11,6 +11,7 @@ mod events;
 mod flow;
 pub mod habit;
 mod load;
+pub mod probe;
 mod relay;
 pub mod selftest;
 mod slots;
@@ -267,6 +268,12 @@ impl FastPath {
         self.publish(None);
         self.loaded.config().write(self.empty_table());
         Ok(())
+    }
+
+    /// The self-test's traffic is not counted.
+    fn forget(&self) {
+        self.loaded.forget_tallies();
+        self.counts.forget();
     }
 
     /// A socket for a datastore connection, bound so that its port is known before it is connected; and to where.

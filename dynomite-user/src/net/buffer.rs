@@ -133,6 +133,11 @@ impl Inbox {
     pub fn clear(&mut self) {
         (self.start, self.end) = (0, 0);
     }
+
+    /// Forgets the newest bytes.
+    pub fn cut(&mut self, count: usize) {
+        self.end -= count.min(self.len());
+    }
 }
 
 /// One read, retried when interrupted. `WouldBlock` stays an error.

@@ -5,6 +5,8 @@ use mio::{Interest, Registry, Token};
 
 use super::buffer::{Inbox, Outbox, Pool, write_now};
 use super::stream::Stream;
+use super::worker::Kernel;
+use crate::kernel::{More, push};
 use crate::protocol::codec::Decoder;
 
 pub struct Client {
@@ -36,6 +38,10 @@ pub struct Client {
     /// Its own datastore connection, by index.
     pub private: Option<usize>,
     pub role: super::peer_in::Role,
+    /// Bytes read so far.
+    pub received: u64,
+    /// What the kernel does for it.
+    pub kernel: Kernel,
 }
 
 const WRITE_NOW_BYTES: usize = 8 << 10;
@@ -60,13 +66,16 @@ impl Client {
             waits_to_write: false,
             private: None,
             role,
+            received: 0,
+            kernel: Kernel::default(),
         }
     }
 
     /// Queues bytes. Large ones go out at once when nothing is queued before them, which saves a copy.
     pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
         let mut bytes = bytes;
-        if bytes.len() >= WRITE_NOW_BYTES && self.outbox.is_empty() && !self.waits_to_write {
+        let may_write = self.outbox.is_empty() && !self.waits_to_write && !self.kernel.has_leg();
+        if bytes.len() >= WRITE_NOW_BYTES && may_write {
             bytes = &bytes[write_now(&mut self.stream, bytes)..];
             if bytes.is_empty() {
                 return;
@@ -78,11 +87,26 @@ impl Client {
     /// `Ok(true)`: everything is out.
     pub fn flush(&mut self, registry: &Registry, pool: &mut Pool) -> std::io::Result<bool> {
         let all = self.outbox.flush(&mut self.stream, pool)?;
-        if all == self.waits_to_write {
-            let interest = if all { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
-            registry.reregister(&mut self.stream, self.token, interest)?;
-            self.waits_to_write = !all;
-        }
+        self.wait_to_write(!all, registry)?;
         Ok(all)
+    }
+
+    /// The same, but the last bytes stay in the socket until they are pushed (`kernel::push`).
+    pub fn flush_held(&mut self, registry: &Registry, pool: &mut Pool) -> std::io::Result<bool> {
+        let all = self.outbox.flush(&mut More(&self.stream), pool)?;
+        if !all {
+            push(&self.stream)?;
+        }
+        self.wait_to_write(!all, registry)?;
+        Ok(all)
+    }
+
+    fn wait_to_write(&mut self, wait: bool, registry: &Registry) -> std::io::Result<()> {
+        if wait != self.waits_to_write {
+            let interest = if wait { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            registry.reregister(&mut self.stream, self.token, interest)?;
+            self.waits_to_write = wait;
+        }
+        Ok(())
     }
 }

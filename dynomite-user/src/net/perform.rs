@@ -36,7 +36,7 @@ pub enum Source {
 }
 
 const KIND_SHIFT: u32 = 56;
-const HELLO_3: &[u8] = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n";
+pub const HELLO_3: &[u8] = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n";
 
 impl Source {
     pub fn token(self) -> Token {

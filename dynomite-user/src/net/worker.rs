@@ -1,6 +1,8 @@
 //! One worker: read what is there, decide every complete request in it, append to the outgoing buffers, flush each once.
 //! Owns: the loop and the order of things within a wake-up. The connections are `perform::Io`'s.
 
+mod fast;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
@@ -20,6 +22,7 @@ use super::presence::Board;
 use super::stream::Stream;
 use crate::control::{Control, PeerVerb};
 use crate::coordinator::{Asker, ClientId, Coordinator, Taken};
+use crate::kernel::FastPath;
 use crate::moment::{Clock, Moment};
 use crate::protocol::Protocol;
 use crate::protocol::codec::{Decoder, ReplyScanner};
@@ -27,6 +30,8 @@ use crate::protocol::reply::{Fault, Reply, Scanned};
 use crate::protocol::request::{Decoded, Limits};
 use crate::ring::Topology;
 use crate::stats::{Stat, Stats};
+use fast::Fast;
+pub use fast::Kernel;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -94,6 +99,8 @@ pub struct Shared {
     pub control: Arc<Control>,
     pub topology: Arc<Topology>,
     pub board: Arc<Board>,
+    /// The fast path, if there is one.
+    pub kernel: Option<Arc<FastPath>>,
 }
 
 /// Where a worker is connected to.
@@ -113,7 +120,12 @@ pub fn spawn(
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Source::Waker.token())?);
     let (orders, receiver) = std::sync::mpsc::channel();
+    let hand = shared.kernel.as_ref().map(|path| {
+        let waker = waker.clone();
+        path.join(Box::new(move || _ = waker.wake()))
+    });
     let mut worker = Worker::new(settings, poll, listeners, receiver, shared, stats)?;
+    worker.fast = hand.map(Fast::new);
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
     Ok(Handle { mailbox: Mailbox { orders, waker }, thread })
 }
@@ -128,6 +140,7 @@ pub struct Worker {
     pub(super) stats: Arc<Stats>,
     pub(super) coordinator: Coordinator,
     pub(super) io: Io,
+    fast: Option<Fast>,
     /// Connections of peers among the clients.
     pub(super) peers_in: usize,
     /// What a client says is read here first; only what is incomplete gets a buffer of the client's own.
@@ -178,6 +191,7 @@ impl Worker {
             stats,
             coordinator,
             io,
+            fast: None,
             peers_in: 0,
             scratch: vec![0; SCRATCH_BYTES],
             accept_at: None,
@@ -242,6 +256,7 @@ impl Worker {
 
     fn needs_housekeeping(&self) -> bool {
         self.drain_until.is_some()
+            || self.fast.as_ref().is_some_and(Fast::is_waiting)
             || self.accept_at.is_some()
             || self.coordinator.is_parking()
             || !self.io.peers.links.is_empty()
@@ -254,7 +269,10 @@ impl Worker {
 
     fn on_event(&mut self, event: &Event) {
         match Source::of(event.token()) {
-            Source::Waker => self.take_orders(),
+            Source::Waker => {
+                self.take_orders();
+                self.take_kernel_events();
+            }
             Source::Listener(index) => self.accept(index),
             Source::PeerListener(index) => self.accept_peers(index),
             Source::Peer(index) => self.on_peer(index, event),
@@ -272,7 +290,7 @@ impl Worker {
                 }
             }
             Source::Datastore(index) => self.on_datastore(index, event),
-            Source::Kernel(_) => {}
+            Source::Kernel(index) => self.on_flow(index),
         }
     }
 
@@ -310,6 +328,7 @@ impl Worker {
         let Some(until) = self.drain_until else { return false };
         let is_quiet =
             self.coordinator.in_flight() == 0 && self.io.clients.iter().all(|(_, client)| client.outbox.is_empty());
+        let is_quiet = is_quiet && self.flows_are_quiet();
         is_quiet || until <= now
     }
 
@@ -361,6 +380,9 @@ impl Worker {
     /// Reads a client and handles every complete request, within its share of a wake-up.
     fn serve(&mut self, index: usize) {
         let Some(client) = self.io.clients.get_mut(index) else { return };
+        if client.kernel.is_adopted() {
+            return self.serve_adopted(index);
+        }
         // What was left over comes first: it may have been held.
         if !client.inbox.is_empty() && !client.held {
             self.handle_inbox(index);
@@ -388,6 +410,7 @@ impl Worker {
                 Ok((count, filled)) => {
                     // A short read means an empty socket, unless its end is near: then read on to see it.
                     client.readable = filled || client.read_closed;
+                    client.received += count as u64;
                     self.stats.add(Stat::client_bytes_in, count as u64);
                     if client.inbox.is_empty() {
                         self.handle_scratch(index, count);
@@ -456,12 +479,15 @@ impl Worker {
         }
         let id = ClientId(index as u32);
         let Some(mut decoder) = client.decoder.take() else { return 0 };
+        let outstanding = self.coordinator.outstanding(id);
+        let (mut requests, mut command) = (0, None);
         let mut done = 0;
         let mut need = 0;
         while done < bytes.len() {
             match decoder.decode(&bytes[done..], self.limits_of(id)) {
                 Decoded::Request { consumed, request } => {
                     self.stats.bump(Stat::client_requests);
+                    (requests, command) = (requests + 1, Some(request.command));
                     match self.coordinator.on_request(id, &request, self.io.now, &mut self.io) {
                         Taken::Yes => done += consumed,
                         Taken::Hold => {
@@ -504,6 +530,7 @@ impl Worker {
             client.decoder = Some(decoder);
             client.need = need;
         }
+        self.note_read(index, outstanding + requests, command, done == bytes.len(), bytes.len());
         done
     }
 
@@ -539,6 +566,7 @@ impl Worker {
     }
 
     fn drop_client(&mut self, index: usize, why: Stat) {
+        self.part(index);
         let unanswered = self.io.close_private(index);
         let Some(mut client) = self.io.clients.try_remove(index) else { return };
         let _ = self.io.registry.deregister(&mut client.stream);
@@ -734,13 +762,24 @@ impl Worker {
         let Some(client) = self.io.clients.get_mut(index) else { return };
         client.dirty = false;
         self.stats.bump(Stat::client_flushes);
-        match client.flush(&self.io.registry, &mut self.io.pool) {
+        let is_kernels = client.kernel.has_leg() && self.before_flush(index);
+        let Some(client) = self.io.clients.get_mut(index) else { return };
+        let flushed = match is_kernels {
+            true => client.flush_held(&self.io.registry, &mut self.io.pool),
+            false => client.flush(&self.io.registry, &mut self.io.pool),
+        };
+        match flushed {
             Ok(true) if client.closing => {
                 let _ = client.stream.shutdown_write();
                 self.drop_client(index, Stat::client_eof);
             }
-            Ok(_) => {
+            Ok(all) => {
                 let was_paused = client.paused;
+                if all && is_kernels {
+                    self.tell_kernel(index);
+                } else if all && client.kernel.has_leg() {
+                    self.after_flush(index);
+                }
                 if was_paused && self.may_read(index) {
                     self.io.queue_client(index);
                 }
@@ -765,6 +804,7 @@ impl Worker {
             self.coordinator.on_state(&mut self.io);
         }
         self.look_after_peers();
+        self.watch_flows();
         let patience = patience(self.settings.timeout);
         for index in 0..self.io.datastores.capacity() {
             let Some(datastore) = self.io.datastores.get_mut(index) else { continue };

@@ -1,0 +1,362 @@
+//! The fast path among the daemon's parts: what the configuration and the topology let the kernel answer, switching it
+//! at run time, and what it says about itself.
+//! Owns: whether it is on, and why not. Knows nothing of: flows.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::bail;
+use dynomite_common::abi::{CommandRow, KernelHash, Name, TokenRange};
+use dynomite_common::limits::{ARGS_MAX, RANGES_MAX};
+use dynomite_common::token::Token;
+use serde_json::json;
+
+use crate::always;
+use crate::config::{Address, Config, KernelMode};
+use crate::control::{Control, NodeState};
+use crate::kernel::probe::{self, Off, Proven};
+use crate::kernel::{FastPath, Keys, Language, Routing, Settings};
+use crate::net::endpoints::KernelSwitch;
+use crate::protocol::Protocol;
+use crate::protocol::commands::{self, Command};
+use crate::protocol::resp;
+use crate::ring::{PeerId, Topology};
+use crate::stats::render::{Section, Sections};
+
+pub struct Kernel {
+    config: Config,
+    control: Arc<Control>,
+    proven: Option<Proven>,
+    state: Mutex<State>,
+}
+
+struct State {
+    topology: Arc<Topology>,
+    /// Nothing is routed, and why.
+    off: Option<Off>,
+}
+
+impl Kernel {
+    /// Proves what this host can do. An error: the configuration asks for it, and it cannot be had.
+    pub fn start(
+        config: &Config,
+        control: Arc<Control>,
+        topology: Arc<Topology>,
+        embedded: bool,
+    ) -> anyhow::Result<Arc<Kernel>> {
+        let started = match embedded {
+            true => Err(Off::NoTcp("the datastore is embedded in this process")),
+            false => prove(config),
+        };
+        let (proven, off) = match started {
+            Ok(proven) => (Some(proven), None),
+            Err(off) => (None, Some(off)),
+        };
+        match &off {
+            None => always!("fast path: on, {} trials in the kernel as they should be", trials(&proven)),
+            Some(off) if config.kernel.mode == KernelMode::Required => {
+                bail!("kernel.mode is required, but the fast path cannot be had: {off}")
+            }
+            Some(off) => always!("fast path: off, {off}"),
+        }
+        let state = Mutex::new(State { topology, off });
+        let kernel = Arc::new(Kernel { config: config.clone(), control, proven, state });
+        kernel.publish(&mut kernel.state());
+        let weak = Arc::downgrade(&kernel);
+        // Told in the thread that makes a change, before whoever asked for it hears that it is done.
+        kernel.control.listen(move |_| {
+            if let Some(kernel) = weak.upgrade() {
+                kernel.publish(&mut kernel.state());
+            }
+        });
+        Ok(kernel)
+    }
+
+    /// For the workers.
+    pub fn path(&self) -> Option<Arc<FastPath>> {
+        self.proven.as_ref().map(|proven| proven.path.clone())
+    }
+
+    /// Another topology is about to take effect: to be called before any worker hears of it.
+    pub fn set_topology(&self, topology: Arc<Topology>) {
+        let mut state = self.state();
+        state.topology = topology;
+        self.publish(&mut state);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, state: &mut State) {
+        let Some(proven) = &self.proven else { return };
+        if matches!(state.off, Some(Off::Switched)) {
+            return proven.path.publish(None);
+        }
+        match routing(&self.config, &self.control, &state.topology) {
+            Ok(routing) => {
+                proven.path.publish(Some(&routing));
+                state.off = None;
+            }
+            Err(why) => {
+                proven.path.publish(None);
+                state.off = Some(Off::Configuration(why));
+            }
+        }
+    }
+}
+
+fn trials(proven: &Option<Proven>) -> usize {
+    proven.as_ref().map_or(0, |proven| proven.trials.len())
+}
+
+/// The programs in the kernel, proven and aimed at the datastore.
+pub fn prove(config: &Config) -> Result<Proven, Off> {
+    if config.kernel.mode == KernelMode::Off {
+        return Err(Off::Configured);
+    }
+    if config.kernel.flows_max == 0 {
+        return Err(Off::Configuration("kernel.flows_max is 0".into()));
+    }
+    let Address::Tcp(datastore) = &config.datastore.address else {
+        return Err(Off::NoTcp("the datastore is reached over a unix socket"));
+    };
+    let datastore = datastore.resolve().map_err(|error| Off::Configuration(format!("{datastore}: {error}")))?;
+    let settings = Settings {
+        datastore,
+        language: match config.protocol {
+            Protocol::Resp => Language::Resp,
+            Protocol::Memcache => Language::Memcache,
+        },
+        flows_max: config.kernel.flows_max as u32,
+        cgroup: Default::default(),
+    };
+    let greeting = super::workers::greeting(config);
+    let greeting: Vec<&[u8]> = greeting.iter().map(Vec::as_slice).collect();
+    probe::start(settings, config.kernel.cgroup.clone(), &greeting)
+}
+
+/// What the kernel may answer now; or why nothing.
+fn routing(config: &Config, control: &Control, topology: &Topology) -> Result<Routing, String> {
+    if control.state() != NodeState::Normal {
+        return Err(format!("the node's state is {}", control.state()));
+    }
+    if control.is_draining() {
+        return Err("the node stops".into());
+    }
+    if control.repairs_reads() {
+        return Err("reads are repaired".into());
+    }
+    let alone = matches!(topology.datacenters(), [datacenter] if datacenter.racks.len() == 1);
+    let commands = match config.protocol {
+        Protocol::Resp => resp::commands::COMMANDS.iter().filter_map(|command| row(command, alone)).collect(),
+        Protocol::Memcache => vec![(Name::new("get").expect("a short word"), CommandRow { args_min: 2, args_max: 2 })],
+    };
+    Ok(Routing { keys: keys(config, topology)?, commands })
+}
+
+/// What the kernel is told of a command, if it may answer it. `alone`: keys have one replica, so writes need nobody else.
+fn row(command: &Command, alone: bool) -> Option<(Name, CommandRow)> {
+    if !(command.fast || command.fast_alone && alone) {
+        return None;
+    }
+    let arity = u32::from(command.arity.unsigned_abs());
+    let (args_min, args_max) = match command.keys {
+        commands::Keys::At(1) if command.arity < 0 => (arity, ARGS_MAX),
+        commands::Keys::At(1) => (arity, arity),
+        // Of many keys the kernel takes one.
+        commands::Keys::Range { first: 1, but_last: 0, step } => (1 + u32::from(step), 1 + u32::from(step)),
+        _ => return None,
+    };
+    (args_min <= ARGS_MAX).then_some((Name::new(command.name)?, CommandRow { args_min, args_max }))
+}
+
+/// Which keys are this node's; None: all. An error: the kernel cannot tell.
+fn keys(config: &Config, topology: &Topology) -> Result<Option<Keys>, String> {
+    let own = topology.own();
+    let racks = &topology.own_datacenter().racks;
+    let rack = racks.iter().find(|rack| rack.name == own.rack).ok_or("this node is in no rack")?;
+    if rack.nodes.len() == 1 {
+        return Ok(None);
+    }
+    let name = config.hash.name();
+    let hash = KernelHash::named(name).ok_or_else(|| format!("the hash {name} is not computed in the kernel"))?;
+    let ranges = ranges(rack.continuum.entries());
+    if ranges.len() > RANGES_MAX {
+        return Err(format!("more than {RANGES_MAX} token ranges"));
+    }
+    Ok(Some(Keys { hash, tag: config.hash_tag.map(|tag| (tag.open, tag.close)), ranges }))
+}
+
+/// The arcs below this node's tokens; the lowest token's goes on above the highest.
+fn ranges(entries: impl Iterator<Item = (Token, PeerId)>) -> Vec<TokenRange> {
+    let entries: Vec<_> = entries.collect();
+    let mut ranges = Vec::new();
+    let mut after: Option<u32> = None;
+    for &(Token(token), owner) in &entries {
+        let first = after.map_or(0, |after| after + 1);
+        after = Some(token);
+        if owner == PeerId::SELF {
+            ranges.push(TokenRange { first, last: token });
+        }
+    }
+    let above = after.and_then(|last| last.checked_add(1));
+    if let (Some(&(_, PeerId::SELF)), Some(first)) = (entries.first(), above) {
+        ranges.push(TokenRange { first, last: u32::MAX });
+    }
+    ranges
+}
+
+impl KernelSwitch for Kernel {
+    fn describe(&self) -> String {
+        let state = self.state();
+        let proven = self.proven.as_ref();
+        let trials: Vec<_> = proven.map_or(&[][..], |proven| &proven.trials).iter().collect();
+        let document = json!({
+            "mode": self.config.kernel.mode.name(),
+            "route": {
+                "on": state.off.is_none(),
+                "why": state.off.as_ref().map(ToString::to_string),
+                "flows": proven.map(|proven| proven.path.flows_now()),
+                "flows_max": self.config.kernel.flows_max,
+            },
+            "self_test": trials.iter().map(|trial| json!({
+                "name": trial.name,
+                "milliseconds": trial.took.as_secs_f64() * 1e3,
+                "fault": trial.fault,
+            })).collect::<Vec<_>>(),
+        });
+        format!("{document:#}\n")
+    }
+
+    fn switch(&self, on: bool) -> Result<(), String> {
+        let mut state = self.state();
+        if self.proven.is_none() {
+            return match &state.off {
+                Some(off) if on => Err(off.to_string()),
+                _ => Ok(()),
+            };
+        }
+        state.off = (!on).then_some(Off::Switched);
+        self.publish(&mut state);
+        match &state.off {
+            Some(off) if on => Err(off.to_string()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Sections for Kernel {
+    fn sections(&self) -> Vec<Section> {
+        let mut section = Section::new("kernel");
+        let why = self.state().off.as_ref().map(ToString::to_string);
+        section.gauge("route_on", "1 when the kernel answers what it can", why.is_none().into());
+        section.text("route_why", "why it does not", why.unwrap_or_default());
+        let Some(proven) = &self.proven else { return vec![section] };
+        section.gauge("flows_now", "clients in the kernel, and on their way there", proven.path.flows_now().into());
+        section.gauge("flows_max", "clients that may be there", self.config.kernel.flows_max as u64);
+        for (name, value, help) in proven.path.counts().all() {
+            section.counter(name, help, value);
+        }
+        let tallies = proven.path.tallies();
+        for (reason, tally) in &tallies {
+            section.counter("verdicts", "what the kernel's programs did with segments and replies", tally.times);
+            section.labelled("reason", reason.name());
+        }
+        for (reason, tally) in &tallies {
+            section.counter("verdict_bytes", "bytes of these", tally.bytes);
+            section.labelled("reason", reason.name());
+        }
+        vec![section]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::members;
+
+    fn check_ranges(entries: &[(u32, u32)], expected: &[(u32, u32)]) {
+        let entries = entries.iter().map(|&(token, owner)| (Token(token), PeerId(owner)));
+        let expected: Vec<_> = expected.iter().map(|&(first, last)| TokenRange { first, last }).collect();
+        assert_eq!(ranges(entries), expected);
+    }
+
+    #[test]
+    fn ranges_end_with_their_tokens_and_the_first_wraps() {
+        check_ranges(&[(100, 0)], &[(0, 100), (101, u32::MAX)]);
+        check_ranges(&[(100, 0), (200, 1)], &[(0, 100), (201, u32::MAX)]);
+        check_ranges(&[(100, 1), (200, 0)], &[(101, 200)]);
+        check_ranges(&[(0, 0), (u32::MAX, 1)], &[(0, 0)]);
+        check_ranges(&[(0, 1), (u32::MAX, 0)], &[(1, u32::MAX)]);
+        check_ranges(&[(10, 0), (20, 1), (30, 0)], &[(0, 10), (21, 30), (31, u32::MAX)]);
+    }
+
+    /// The kernel's ranges and the ring's search agree about every token, where tokens meet above all.
+    #[test]
+    fn ranges_are_what_the_ring_says() {
+        let continuum = crate::ring::continuum::Continuum::new(vec![
+            (Token(5), PeerId(1)),
+            (Token(1000), PeerId::SELF),
+            (Token(1 << 31), PeerId(2)),
+            (Token(u32::MAX - 3), PeerId::SELF),
+        ]);
+        let ranges = ranges(continuum.entries());
+        let near =
+            continuum.entries().flat_map(|(Token(token), _)| [token.wrapping_sub(1), token, token.wrapping_add(1)]);
+        for token in near.chain([0, u32::MAX, 77, 1 << 30]) {
+            let ours = ranges.iter().any(|range| range.first <= token && token <= range.last);
+            assert_eq!(ours, continuum.owner(Token(token)) == Some(PeerId::SELF), "{token}");
+        }
+    }
+
+    fn routing_of(text: &str) -> Result<Routing, String> {
+        let config = crate::config::check(text).expect("valid").config;
+        let topology = members::topology(&config).expect("a topology");
+        let control = Control::new(config.read_consistency, config.write_consistency, false, NodeState::Normal);
+        routing(&config, &control, &topology)
+    }
+
+    const ALONE: &str = "p:\n  listen: 127.0.0.1:8102\n  dyn_listen: 127.0.0.1:8101\n  tokens: 7\n  datacenter: d\n  rack: r\n  \
+                         servers: 127.0.0.1:22122:1\n";
+
+    fn knows(routing: &Routing, name: &str) -> Option<(u32, u32)> {
+        let row = routing.commands.iter().find(|(row, _)| Some(*row) == Name::new(name))?;
+        Some((row.1.args_min, row.1.args_max))
+    }
+
+    #[test]
+    fn reads_of_one_key_are_routed_and_writes_where_there_is_one_replica() {
+        let alone = routing_of(ALONE).unwrap();
+        assert_eq!(alone.keys, None);
+        let replicated = routing_of(&format!("{ALONE}  dyn_seeds:\n  - 127.0.0.2:8101:r2:d:7\n")).unwrap();
+        assert_eq!(replicated.keys, None);
+        for (name, args) in
+            [("get", (2, 2)), ("exists", (2, 2)), ("getrange", (4, 4)), ("ttl", (2, 2)), ("zscore", (3, 3))]
+        {
+            assert_eq!(knows(&alone, name), Some(args), "{name}");
+            assert_eq!(knows(&replicated, name), Some(args), "{name}");
+        }
+        for (name, args) in [("set", (3, ARGS_MAX)), ("incr", (2, 2)), ("hset", (4, ARGS_MAX))] {
+            assert_eq!(knows(&alone, name), Some(args), "{name}");
+            assert_eq!(knows(&replicated, name), None, "{name}");
+        }
+        for name in ["mget", "keys", "hgetall", "blpop", "multi", "ping", "smembers", "lrange", "hscan"] {
+            assert_eq!(knows(&alone, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn keys_of_several_nodes_are_told_apart_by_their_hash() {
+        let two = format!("{ALONE}  hash_tag: \"{{}}\"\n  dyn_seeds:\n  - 127.0.0.2:8101:r:d:2147483648\n");
+        let keys = routing_of(&two).unwrap().keys.expect("ranges");
+        assert_eq!((keys.hash, keys.tag, keys.ranges.len()), (KernelHash::Murmur, Some((b'{', b'}')), 2));
+        assert!(routing_of(&two.replace("hash_tag", "hash: md5\n  hash_tag")).is_err());
+    }
+
+    #[test]
+    fn memcached_routes_get() {
+        let routing = routing_of(&ALONE.replace("  tokens", "  data_store: 1\n  tokens")).unwrap();
+        assert_eq!(routing.commands.len(), 1);
+        assert_eq!(knows(&routing, "get"), Some((2, 2)));
+    }
+}

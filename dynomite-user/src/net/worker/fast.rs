@@ -1,0 +1,533 @@
+//! Clients that the kernel answers, as their worker sees them: when one is taken in, what is done with what the kernel
+//! passes up, when one leaves.
+//! Owns: the order of these steps. What may be done when is decided in `kernel::turn` and `kernel::habit`.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use mio::Interest;
+use socket2::SockRef;
+
+use super::super::stream::Stream;
+use super::*;
+use crate::kernel::habit::{Habit, Seen};
+use crate::kernel::{Flow, Hand, Owed, Progress as FlowProgress, Refused, Released, Turn, View, push};
+use crate::net::perform::HELLO_3;
+use crate::protocol::commands::Command;
+use crate::protocol::commands::Routing;
+use crate::protocol::reply::write_error;
+use crate::protocol::resp::encode::Version;
+
+/// A worker's part of the fast path.
+pub struct Fast {
+    hand: Hand,
+    /// Slot → client.
+    slots: HashMap<u32, usize>,
+    events: Vec<u32>,
+    /// Flows at one time that wait for something: looked after at every housekeeping.
+    waiting: usize,
+}
+
+/// A client's part.
+#[derive(Default)]
+pub struct Kernel {
+    habit: Habit,
+    leg: Option<Box<Leg>>,
+}
+
+/// A flow and what is going on with it.
+struct Leg {
+    flow: Flow,
+    /// The datastore owes an answer that must come first; nothing is read meanwhile.
+    is_waiting: bool,
+    /// A relayed reply is being written on; `relay_ended` when all of it is in the outbox.
+    is_relaying: bool,
+    relay_ended: bool,
+    /// The client has said all it will say.
+    is_ended: bool,
+    /// To be taken out at the next quiet moment.
+    is_leaving: bool,
+    /// A segment overlapped: to be reset when what came before is answered.
+    is_cut: bool,
+    /// Tries that were refused because the client was not quiet.
+    refusals: u32,
+    /// Requests that the kernel had answered at the daemon's last read.
+    sent: u64,
+    seen: View,
+    seen_at: Moment,
+}
+
+/// A request larger than this is none for the kernel, which looks at the first 512 bytes.
+const SMALL_BYTES: usize = 512;
+/// A client that is not quiet at this many of its replies is not one that asks one thing at a time.
+const REFUSALS_MAX: u32 = 8;
+/// A client that has asked nothing for so long gives its slot and its datastore connection back.
+const IDLE: Duration = Duration::from_secs(60);
+
+impl Fast {
+    pub fn new(hand: Hand) -> Fast {
+        Fast { hand, slots: HashMap::new(), events: Vec::new(), waiting: 0 }
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        self.waiting > 0
+    }
+}
+
+impl Kernel {
+    pub fn is_adopted(&self) -> bool {
+        self.leg.as_ref().is_some_and(|leg| leg.flow.is_adopted())
+    }
+
+    /// Are replies to be held until the flush, which is when the kernel is told of them?
+    pub fn has_leg(&self) -> bool {
+        self.leg.is_some()
+    }
+}
+
+impl Worker {
+    /// A read from a client was handled: `requests` are unanswered, the last of them a `command`.
+    pub(super) fn note_read(
+        &mut self,
+        index: usize,
+        requests: usize,
+        command: Option<&'static Command>,
+        is_whole: bool,
+        bytes: usize,
+    ) {
+        let Some(fast) = &self.fast else { return };
+        let Some(client) = self.io.clients.get_mut(index) else { return };
+        if !matches!(client.role, Role::Client) {
+            return;
+        }
+        let seen = match command {
+            Some(command) if requests == 1 && is_whole && bytes <= SMALL_BYTES => match command.routing {
+                Routing::Node | Routing::Private(_) => Seen::Unfit,
+                // What the kernel passed up although it knows the command, it had a reason for.
+                _ if client.kernel.is_adopted() => Seen::Other,
+                _ if command.fast || command.fast_alone && self.coordinator.topology().is_alone() => Seen::Routable,
+                _ => Seen::Other,
+            },
+            _ => Seen::Unfit,
+        };
+        let routed = client.kernel.leg.as_mut().map_or(0, |leg| {
+            let sent = leg.flow.view().sent;
+            let routed = sent - leg.sent;
+            leg.sent = sent;
+            routed
+        });
+        client.kernel.habit.on_read(seen, routed);
+        let is_open = fast.hand.path().is_open();
+        match &mut client.kernel.leg {
+            Some(leg) => {
+                let fits = is_open && self.coordinator.kernel_may_answer(ClientId(index as u32)).is_some();
+                leg.is_leaving |= leg.flow.is_adopted() && (!fits || client.kernel.habit.wants_out());
+            }
+            None if is_open && client.kernel.habit.wants_in(self.io.now) => self.court(index),
+            None => {}
+        }
+    }
+
+    /// Dials a datastore connection for a client that fits.
+    fn court(&mut self, index: usize) {
+        let (Some(fast), Some(client)) = (&mut self.fast, self.io.clients.get_mut(index)) else { return };
+        let Some(version) = self.coordinator.kernel_may_answer(ClientId(index as u32)) else { return };
+        if !matches!(client.stream, Stream::Tcp(_)) || client.private.is_some() {
+            return client.kernel.habit.left(self.io.now);
+        }
+        let mut greetings: Vec<&[u8]> = self.settings.io.greeting.iter().map(Vec::as_slice).collect();
+        if version == Version::Resp3 {
+            greetings.push(HELLO_3);
+        }
+        let flow = fast.hand.dial(&greetings).and_then(|mut flow| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let token = Source::Kernel(index).token();
+            self.io.registry.register(flow.source(), token, interest).map_err(Refused::System)?;
+            Ok(flow)
+        });
+        match flow {
+            Ok(flow) => {
+                fast.slots.insert(flow.slot(), index);
+                client.kernel.leg = Some(Box::new(Leg {
+                    flow,
+                    is_waiting: false,
+                    is_relaying: false,
+                    relay_ended: false,
+                    is_ended: false,
+                    is_leaving: false,
+                    is_cut: false,
+                    refusals: 0,
+                    sent: 0,
+                    seen: View::default(),
+                    seen_at: self.io.now,
+                }));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a client stays with the daemon");
+                fast.hand.path().counts().refused();
+                client.kernel.habit.left(self.io.now);
+            }
+        }
+    }
+
+    /// Takes the flow away from a client, whose socket is an ordinary one or about to be closed.
+    pub(super) fn part(&mut self, index: usize) {
+        let (Some(fast), Some(client)) = (&mut self.fast, self.io.clients.get_mut(index)) else { return };
+        let Some(mut leg) = client.kernel.leg.take() else { return };
+        fast.slots.remove(&leg.flow.slot());
+        fast.waiting -= usize::from(leg.is_waiting);
+        let _ = self.io.registry.deregister(leg.flow.source());
+        client.kernel.habit.left(self.io.now);
+        drop(leg);
+        // What it held back is looked at again.
+        self.io.queue_client(index);
+    }
+
+    fn leg(&mut self, index: usize) -> Option<&mut Leg> {
+        self.io.clients.get_mut(index)?.kernel.leg.as_deref_mut()
+    }
+
+    fn set_waiting(&mut self, index: usize, is_waiting: bool) {
+        let (Some(fast), Some(client)) = (&mut self.fast, self.io.clients.get_mut(index)) else { return };
+        let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
+        if leg.is_waiting != is_waiting {
+            leg.is_waiting = is_waiting;
+            if is_waiting {
+                fast.waiting += 1;
+            } else {
+                fast.waiting -= 1;
+            }
+        }
+    }
+
+    /// Reads an adopted client, and handles what came when it is the daemon's turn.
+    pub(super) fn serve_adopted(&mut self, index: usize) {
+        for _ in 0..READS_PER_WAKEUP {
+            if !self.handle_adopted(index) {
+                return;
+            }
+            let may_read = self.may_read(index);
+            let Some(client) = self.io.clients.get_mut(index) else { return };
+            if !client.readable || !may_read || !client.kernel.is_adopted() {
+                return;
+            }
+            client.inbox.make_room(client.need, &mut self.io.pool);
+            match client.inbox.read_from(&mut client.stream) {
+                Ok((0, _)) => {
+                    client.readable = false;
+                    if let Some(leg) = self.leg(index) {
+                        leg.is_ended = true;
+                        leg.flow.shut();
+                    }
+                    self.handle_adopted(index);
+                    return;
+                }
+                Ok((count, filled)) => {
+                    client.readable = filled || client.read_closed;
+                    client.received += count as u64;
+                    self.stats.add(Stat::client_bytes_in, count as u64);
+                    if let Some(leg) = self.leg(index) {
+                        leg.flow.on_read(count);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let closed = client.read_closed;
+                    (client.readable, client.read_closed) = (false, false);
+                    client.inbox.settle(&mut self.io.pool);
+                    if closed && Flow::is_dead(client.stream.as_fd()) {
+                        self.drop_client(index, Stat::client_err);
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "client lost");
+                    self.drop_client(index, Stat::client_err);
+                    return;
+                }
+            }
+        }
+        if self.handle_adopted(index) {
+            self.io.queue_client(index);
+        }
+    }
+
+    /// Handles the inbox of an adopted client if it is the daemon's turn. `false`: not now, do not read on.
+    fn handle_adopted(&mut self, index: usize) -> bool {
+        let Some(client) = self.io.clients.get_mut(index) else { return false };
+        let Some(leg) = client.kernel.leg.as_deref_mut() else { return true };
+        if !leg.flow.is_adopted() {
+            return true;
+        }
+        match leg.flow.turn() {
+            Turn::Act => self.set_waiting(index, false),
+            Turn::Wait => {
+                self.set_waiting(index, true);
+                return false;
+            }
+            Turn::Relay => {
+                leg.is_relaying = true;
+                self.set_waiting(index, true);
+                self.relay(index);
+                return false;
+            }
+            Turn::Cut { bytes } => {
+                tracing::debug!(bytes, "a segment overlapped");
+                leg.is_cut = true;
+                client.inbox.cut(bytes as usize);
+                self.set_waiting(index, false);
+            }
+            Turn::Reset => {
+                self.reset_client(index);
+                return false;
+            }
+        }
+        let Some(client) = self.io.clients.get_mut(index) else { return false };
+        if !client.inbox.is_empty() && !client.held {
+            self.handle_inbox(index);
+        }
+        // The flush tells the kernel, takes the client out, or resets it; even if there is nothing to write.
+        self.io.mark_client(index);
+        let Some(leg) = self.leg(index) else { return true };
+        if leg.is_cut {
+            self.io.clients[index].deaf = true;
+        } else if leg.is_ended {
+            self.io.clients[index].deaf = true;
+            self.coordinator.finish(ClientId(index as u32), &mut self.io);
+        }
+        true
+    }
+
+    /// The connection cannot go on: whoever is at the other end must notice.
+    fn reset_client(&mut self, index: usize) {
+        if let (Some(fast), Some(client)) = (&self.fast, self.io.clients.get(index)) {
+            fast.hand.path().counts().broken();
+            let _ = SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
+        }
+        self.drop_client(index, Stat::client_err);
+    }
+
+    /// Writes on what the datastore says, as fast as the client takes it.
+    fn relay(&mut self, index: usize) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        while let Some(client) = self.io.clients.get_mut(index) {
+            let Some(leg) = client.kernel.leg.as_deref_mut() else { break };
+            if leg.relay_ended || client.outbox.len() > OUTPUT_HIGH_WATER {
+                break;
+            }
+            match leg.flow.relay(&mut scratch) {
+                Ok(Some((count, is_end))) => {
+                    leg.relay_ended = is_end;
+                    client.outbox.push(&scratch[..count], &mut self.io.pool);
+                    self.io.mark_client(index);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.scratch = scratch;
+                    return self.lose_flow(index, &error.to_string());
+                }
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    /// The mailbox of the kernel's events.
+    pub(super) fn take_kernel_events(&mut self) {
+        let Some(fast) = &mut self.fast else { return };
+        let mut events = std::mem::take(&mut fast.events);
+        fast.hand.take_events(&mut events);
+        for slot in events.drain(..) {
+            if let Some(&index) = self.fast.as_ref().and_then(|fast| fast.slots.get(&slot)) {
+                self.serve_adopted(index);
+            }
+        }
+        if let Some(fast) = &mut self.fast {
+            fast.events = events;
+        }
+    }
+
+    /// Something happened on a flow's datastore connection.
+    pub(super) fn on_flow(&mut self, index: usize) {
+        let Some(leg) = self.leg(index) else { return };
+        match leg.flow.on_event() {
+            FlowProgress::Same | FlowProgress::Ready => {}
+            FlowProgress::Speaks if leg.is_relaying => self.relay(index),
+            FlowProgress::Speaks => {
+                // A reply to be relayed may be here before its event.
+                if leg.flow.turn() == Turn::Relay {
+                    self.serve_adopted(index);
+                } else {
+                    self.lose_flow(index, "it speaks unasked");
+                }
+            }
+            FlowProgress::Lost(error) => self.lose_flow(index, &error.to_string()),
+        }
+    }
+
+    /// A flow's datastore connection is no more, or does not answer. Its client goes on with the daemon.
+    fn lose_flow(&mut self, index: usize, why: &str) {
+        let (Some(fast), Some(client)) = (&self.fast, self.io.clients.get_mut(index)) else { return };
+        let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
+        tracing::debug!(why, "a flow's datastore connection is lost");
+        if !leg.flow.is_adopted() {
+            return self.part(index);
+        }
+        fast.hand.path().counts().given_up();
+        let owed = leg.flow.give_up();
+        (leg.is_relaying, leg.relay_ended, leg.is_leaving) = (false, false, true);
+        match owed {
+            Owed::Nothing => {}
+            Owed::OneAnswer => {
+                self.stats.bump(Stat::server_dropped_requests);
+                let mut error = Vec::new();
+                write_error(self.settings.protocol, Fault::DatastoreRefused.text(), &mut error);
+                client.push(&error, &mut self.io.pool);
+            }
+            Owed::Rest => return self.reset_client(index),
+        }
+        self.set_waiting(index, false);
+        self.io.mark_client(index);
+        self.io.queue_client(index);
+    }
+
+    /// Before a client's replies are written is the moment to take it in or out: until it has them, it says nothing.
+    /// `true`: when everything is written, the kernel is to be told.
+    pub(super) fn before_flush(&mut self, index: usize) -> bool {
+        let Some(client) = self.io.clients.get_mut(index) else { return false };
+        let Some(leg) = client.kernel.leg.as_deref_mut() else { return false };
+        let id = ClientId(index as u32);
+        let is_settled = self.coordinator.outstanding(id) == 0
+            && client.inbox.is_empty()
+            && !(leg.is_waiting || leg.is_relaying || leg.is_ended || leg.is_cut);
+        if !is_settled || client.closing {
+            return false;
+        }
+        if leg.flow.is_ready() {
+            return self.take_in(index);
+        }
+        if leg.is_leaving {
+            match leg.flow.release(client.stream.as_fd()) {
+                Released::Yes => self.part(index),
+                // Its gate stays shut; bytes that are not read yet are the reason, and come before long.
+                Released::NotYet => self.io.queue_client(index),
+                Released::Torn => {
+                    if let Some(fast) = &self.fast {
+                        fast.hand.path().counts().torn();
+                    }
+                    self.reset_client(index);
+                }
+            }
+            return false;
+        }
+        leg.flow.is_adopted()
+    }
+
+    fn take_in(&mut self, index: usize) -> bool {
+        let Some(client) = self.io.clients.get_mut(index) else { return false };
+        let Some(leg) = client.kernel.leg.as_deref_mut() else { return false };
+        let may_answer = self.coordinator.kernel_may_answer(ClientId(index as u32)).is_some();
+        if !may_answer || !client.kernel.habit.wants_in(self.io.now) || client.private.is_some() {
+            self.part(index);
+            return false;
+        }
+        match leg.flow.adopt(client.stream.as_fd(), client.received) {
+            Ok(()) => {
+                client.kernel.habit.came(self.io.now);
+                true
+            }
+            Err(Refused::Busy) if leg.refusals < REFUSALS_MAX => {
+                leg.refusals += 1;
+                false
+            }
+            Err(Refused::Torn) => {
+                self.reset_client(index);
+                false
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a client stays with the daemon");
+                if let Some(fast) = &self.fast {
+                    fast.hand.path().counts().refused();
+                }
+                self.part(index);
+                false
+            }
+        }
+    }
+
+    /// All replies of an adopted client are in its socket, the last bytes not sent yet.
+    pub(super) fn tell_kernel(&mut self, index: usize) {
+        let Some(client) = self.io.clients.get_mut(index) else { return };
+        if let Some(leg) = client.kernel.leg.as_deref_mut() {
+            leg.flow.answered();
+        }
+        let _ = push(&client.stream);
+    }
+
+    /// A client's outbox is empty.
+    pub(super) fn after_flush(&mut self, index: usize) {
+        let Some(leg) = self.leg(index) else { return };
+        if leg.relay_ended {
+            (leg.relay_ended, leg.is_relaying) = (false, false);
+            leg.flow.relayed();
+            if let Some(fast) = &self.fast {
+                fast.hand.path().counts().relayed();
+            }
+            self.set_waiting(index, false);
+            self.io.queue_client(index);
+        } else if leg.is_relaying {
+            self.relay(index);
+        } else if leg.is_cut && self.coordinator.outstanding(ClientId(index as u32)) == 0 {
+            self.reset_client(index);
+        }
+    }
+
+    /// Flows that do not move, that nobody uses, that are to leave.
+    pub(super) fn watch_flows(&mut self) {
+        let Some(fast) = &self.fast else { return };
+        let is_open = fast.hand.path().is_open();
+        let indices: Vec<usize> = fast.slots.values().copied().collect();
+        for index in indices {
+            self.watch(index, is_open);
+        }
+    }
+
+    fn watch(&mut self, index: usize, is_open: bool) {
+        let patience = self.settings.timeout * u32::from(self.control.timeout_factor());
+        let now = self.io.now;
+        let Some(leg) = self.leg(index) else { return };
+        let view = leg.flow.view();
+        if leg.seen != view {
+            (leg.seen, leg.seen_at) = (view, now);
+        }
+        let still = now.since(leg.seen_at);
+        if !leg.flow.is_adopted() {
+            if still > patience || !is_open {
+                self.part(index);
+            }
+            return;
+        }
+        if !leg.flow.is_quiet() && still > patience && !leg.is_relaying {
+            if let Some(fast) = &self.fast {
+                fast.hand.path().counts().tripped();
+            }
+            self.stats.bump(Stat::server_timedout);
+            return self.lose_flow(index, "it does not answer in time");
+        }
+        if leg.is_waiting && !leg.is_relaying {
+            // In case its event was lost.
+            return self.serve_adopted(index);
+        }
+        leg.is_leaving |= !is_open || still > IDLE;
+        if leg.is_leaving {
+            self.io.mark_client(index);
+        }
+    }
+
+    /// Does the datastore owe nothing that the kernel asked it?
+    pub(super) fn flows_are_quiet(&self) -> bool {
+        let Some(fast) = &self.fast else { return true };
+        let is_quiet = |leg: &Leg| leg.flow.is_quiet() && !leg.is_relaying;
+        let mut legs = fast.slots.values().filter_map(|&index| self.io.clients.get(index)?.kernel.leg.as_deref());
+        legs.all(is_quiet)
+    }
+}
