@@ -1,5 +1,6 @@
 //! What the daemon knows about Redis, held against Redis itself.
 
+mod embedded;
 mod refusals;
 mod repair;
 mod resp3;
