@@ -144,12 +144,13 @@ fn greet(conf: &Path, pool: &Pool, datastore: &Datastore) {
             println!("  redis-cli -h {host} -p {port} set greeting hello");
             println!("  redis-cli -h {host} -p {port} get greeting");
         }
-        (_, false) => {
-            println!("  printf 'PING\\r\\nSET greeting hello\\r\\nGET greeting\\r\\nQUIT\\r\\n' | nc {host} {port}")
-        }
-        (_, true) => {
-            println!("  printf 'set greeting 0 0 5\\r\\nhello\\r\\nget greeting\\r\\nquit\\r\\n' | nc {host} {port}")
-        }
+        // bash alone: not everybody has netcat.
+        (_, false) => talk(&host, port, "PING\\r\\nSET greeting hello\\r\\nGET greeting\\r\\nQUIT"),
+        (_, true) => talk(&host, port, "set greeting 0 0 5\\r\\nhello\\r\\nget greeting\\r\\nquit"),
     }
     println!("  curl http://{stats_host}:{stats_port}/info\n\nCtrl-C ends it.\n");
+}
+
+fn talk(host: &str, port: u16, say: &str) {
+    println!("  bash -c 'exec 3<>/dev/tcp/{host}/{port}; printf \"{say}\\r\\n\" >&3; cat <&3'");
 }

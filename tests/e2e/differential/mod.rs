@@ -123,16 +123,23 @@ impl Pair {
     fn compare(&mut self, names: &[&str]) {
         let mut requests: Vec<(String, Words, Same)> = Vec::new();
         for name in names {
-            let transaction = self.random.one_in(60);
+            // What is wrong with the pairs of these, Redis says at EXEC and the node at once.
+            let transaction = self.random.one_in(60) && !matches!(*name, "mset" | "msetnx");
             if transaction {
                 requests.push(("multi".into(), vec![b"MULTI".to_vec()], Same::Exactly));
             }
             let words = self.arguments.make(name, &mut self.random);
             let how = if transaction { Same::Queued } else { compare::how(name, &words) };
             requests.push((name.to_string(), words, how));
-            // What was taken at random is different in both: they go on from the same state.
-            if matches!(*name, "spop") {
-                let key = requests.last().and_then(|(_, words, _)| words.get(1).cloned()).unwrap_or_default();
+            // What is taken at random, or stored in the order of a set, is different in both: they go on without it.
+            let words = &requests[requests.len() - 1].1;
+            let stored = words.iter().rposition(|word| word.eq_ignore_ascii_case(b"STORE")).map(|store| store + 1);
+            let left = match *name {
+                "spop" => words.get(1),
+                "sort store" => stored.and_then(|key| words.get(key)),
+                _ => None,
+            };
+            if let Some(key) = left.cloned() {
                 requests.push(("del".into(), vec![b"DEL".to_vec(), key], Same::Shape));
             }
             if transaction {
