@@ -4,14 +4,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::{lint, test};
+use crate::{lint, sim, test};
 
 #[derive(clap::Args)]
 pub struct Args {}
 
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: &[Step] = &[("lint", || lint::run(lint::Args::default())), ("test", || test::run(test::Args::default()))];
+const STEPS: &[Step] = &[
+    ("lint", || lint::run(lint::Args::default())),
+    ("test", || test::run(test::Args::default())),
+    ("sim", sim::check),
+];
 
 pub fn run(_: Args) -> Result<()> {
     let mut done: Vec<(&str, Duration, Result<()>)> = Vec::new();

@@ -15,6 +15,7 @@ mod pool;
 mod run;
 mod setup;
 mod shell;
+mod sim;
 mod test;
 mod tidy;
 
@@ -41,6 +42,8 @@ enum Task {
     Tidy(tidy::Args),
     /// Run every test, bringing the datastores they need
     Test(test::Args),
+    /// Play simulated clusters, one a seed
+    Sim(sim::Args),
     /// Throw mutated bytes at the parsers
     Fuzz(fuzz::Args),
     /// Write anew what is generated from tables: conf/reference.yml and others
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Lint(args) => lint::run(args),
         Task::Tidy(args) => tidy::run(args),
         Task::Test(args) => test::run(args),
+        Task::Sim(args) => sim::run(args),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Docs(args) => docs::run(args),
         Task::Bench(args) => bench::run(args),
