@@ -355,7 +355,10 @@ impl Coordinator {
         effects: &mut impl Effects,
     ) {
         let Some(entry) = self.in_flight.get_mut(ticket) else { return };
-        if !agreed {
+        if agreed {
+            let Work::Fan(fan) = &entry.work else { return };
+            self.stats.add(Stat::quorum_agreed, u64::from(fan.gather.plan().need != route::Need::One));
+        } else {
             self.stats.bump(Stat::quorum_mismatches);
             self.stats.bump(match entry.kind {
                 Kind::Read => Stat::client_non_quorum_r_responses,

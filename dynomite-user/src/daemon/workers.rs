@@ -17,6 +17,7 @@ use crate::net::{link, peer, perform, stream, worker};
 use crate::protocol::Protocol;
 use crate::protocol::request::Limits;
 use crate::protocol::resp::repair::Script;
+use crate::stats::Stat;
 
 pub struct Workers {
     handles: Vec<worker::Handle>,
@@ -51,6 +52,7 @@ impl Workers {
             .with_context(|| format!("servers: cannot resolve {}", config.datastore.address))?;
         let settings = settings(parts, datastore);
         let topology = Arc::new(parts.topology.clone());
+        parts.registry.control().set(Stat::topology_epoch, topology.epoch());
         let secured = topology.nodes().filter(|(_, node)| node.secured).count();
         if secured > 0 {
             tracing::error!("{secured} peers want encrypted links, which are not served yet: they are not connected");

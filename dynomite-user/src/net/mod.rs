@@ -5,6 +5,7 @@ pub mod admin;
 pub mod buffer;
 pub mod client;
 pub mod datastore;
+mod datastore_out;
 pub mod endpoints;
 pub mod link;
 pub mod listener;

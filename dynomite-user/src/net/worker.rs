@@ -11,10 +11,8 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Waker};
 
-use super::buffer::{Inbox, read_once};
+use super::buffer::read_once;
 use super::client::Client;
-use super::datastore::{Datastore, Sent};
-use super::link::Progress;
 use super::listener::Listener;
 use super::peer_in::Role;
 use super::perform::{Io, Source, patience};
@@ -25,8 +23,8 @@ use crate::coordinator::{Asker, ClientId, Coordinator, Taken};
 use crate::kernel::FastPath;
 use crate::moment::{Clock, Moment};
 use crate::protocol::Protocol;
-use crate::protocol::codec::{Decoder, ReplyScanner};
-use crate::protocol::reply::{Fault, Reply, Scanned};
+use crate::protocol::codec::Decoder;
+use crate::protocol::reply::Fault;
 use crate::protocol::request::{Decoded, Limits};
 use crate::ring::Topology;
 use crate::stats::{Stat, Stats};
@@ -586,145 +584,6 @@ impl Worker {
                 self.stats.bump(if why == Stat::client_eof { Stat::dnode_client_eof } else { Stat::dnode_client_err });
                 self.stats.sub(Stat::dnode_client_connections, 1);
             }
-        }
-    }
-
-    // The datastore ----------------------------------------------------------------------------------------------
-
-    fn on_datastore(&mut self, index: usize, event: &Event) {
-        let Some(datastore) = self.io.datastores.get_mut(index) else { return };
-        match datastore.link.on_event(&self.io.registry, self.io.now) {
-            Progress::Lost => return self.lose_datastore(index, Stat::server_err),
-            Progress::Connected => {
-                self.stats.bump(Stat::datastore_connects);
-                self.stats.bump(Stat::datastore_connections);
-                self.io.mark_datastore(index);
-            }
-            Progress::Same => {}
-        }
-        if event.is_writable() {
-            self.io.mark_datastore(index);
-        }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.read_datastore(index, event.is_read_closed() || event.is_error());
-        }
-    }
-
-    fn read_datastore(&mut self, index: usize, closed: bool) {
-        loop {
-            let Some(datastore) = self.io.datastores.get_mut(index) else { return };
-            match datastore.link.read(datastore.need, &mut self.io.pool) {
-                Ok(None) => return,
-                Ok(Some((count, filled))) => {
-                    self.stats.add(Stat::datastore_bytes_in, count as u64);
-                    if !self.handle_replies(index) {
-                        return self.lose_datastore(index, Stat::server_err);
-                    }
-                    if !filled && !closed {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    let why = match error.kind() {
-                        io::ErrorKind::UnexpectedEof => Stat::server_eof,
-                        _ => Stat::server_err,
-                    };
-                    return self.lose_datastore(index, why);
-                }
-            }
-        }
-    }
-
-    /// Hands on every complete reply in the inbox. `false`: the bytes are no replies.
-    fn handle_replies(&mut self, index: usize) -> bool {
-        let Some(datastore) = self.io.datastores.get_mut(index) else { return true };
-        if datastore.link.inbox.len() < datastore.need {
-            return true;
-        }
-        let mut inbox: Inbox = std::mem::take(&mut datastore.link.inbox);
-        let mut scanner = std::mem::replace(&mut datastore.scanner, ReplyScanner::new(self.settings.protocol));
-        let bytes = inbox.bytes();
-        let mut done = 0;
-        let mut need = 0;
-        let mut sound = true;
-        while done < bytes.len() {
-            let datastore = &mut self.io.datastores[index];
-            match Datastore::scan(&mut scanner, &datastore.sent, &bytes[done..]) {
-                Scanned::Reply { len, is_error } => {
-                    let frame = &bytes[done..done + len];
-                    done += len;
-                    let Some(sent) = datastore.sent.pop_front() else {
-                        // Nobody asked. What comes on its own on a client's own connection is the client's.
-                        if let Some(owner) = datastore.owner {
-                            self.coordinator.on_push(owner, frame, &mut self.io);
-                        }
-                        continue;
-                    };
-                    datastore.answered(sent, len, self.io.now, &self.stats);
-                    match sent.leg {
-                        Some(leg) => {
-                            self.coordinator.on_reply(leg, Reply { frame, is_error }, self.io.now, &mut self.io);
-                        }
-                        None if is_error && !sent.may_fail => {
-                            tracing::error!(reply = %String::from_utf8_lossy(frame), "the datastore refuses us");
-                            sound = false;
-                            break;
-                        }
-                        None => {}
-                    }
-                }
-                Scanned::Incomplete { need: bytes_needed } if bytes_needed > self.settings.reply_bytes_max => {
-                    self.stats.bump(Stat::reply_too_large);
-                    sound = false;
-                    break;
-                }
-                Scanned::Incomplete { need: bytes_needed } => {
-                    need = bytes_needed;
-                    break;
-                }
-                Scanned::Broken => {
-                    self.stats.bump(Stat::datastore_protocol_errors);
-                    sound = false;
-                    break;
-                }
-            }
-        }
-        inbox.advance(done);
-        if let Some(datastore) = self.io.datastores.get_mut(index) {
-            if done > 0 {
-                datastore.link.proved();
-            }
-            datastore.link.inbox = inbox;
-            datastore.link.relax();
-            datastore.scanner = scanner;
-            datastore.need = need;
-        }
-        sound
-    }
-
-    /// Everything asked on the connection is answered with an error; it is dialled again by and by.
-    fn lose_datastore(&mut self, index: usize, why: Stat) {
-        let fresh = self.io.scanner();
-        let Some(datastore) = self.io.datastores.get_mut(index) else { return };
-        if datastore.link.is_up() {
-            self.stats.sub(Stat::datastore_connections, 1);
-        }
-        let owner = datastore.owner;
-        datastore.link.lose(&self.io.registry, self.io.now);
-        let sent = datastore.forget(fresh, &self.stats);
-        self.stats.bump(why);
-        self.stats.bump(Stat::server_ejects);
-        self.stats.set(Stat::server_ejected_at, crate::moment::epoch_millis());
-        self.fail_all(sent);
-        if let Some(owner) = owner {
-            self.coordinator.on_private_lost(owner, &mut self.io);
-        }
-    }
-
-    fn fail_all(&mut self, sent: impl IntoIterator<Item = Sent>) {
-        for leg in sent.into_iter().filter_map(|sent| sent.leg) {
-            self.stats.bump(Stat::server_dropped_requests);
-            self.coordinator.on_lost(leg, Fault::DatastoreRefused, self.io.now, &mut self.io);
         }
     }
 
