@@ -131,11 +131,12 @@ impl Pair {
             let words = self.arguments.make(name, &mut self.random);
             let how = if transaction { Same::Queued } else { compare::how(name, &words) };
             requests.push((name.to_string(), words, how));
-            // What is taken at random, or stored in the order of a set, is different in both: they go on without it.
+            // What is taken at random, in the order of a set, or by names among different scores, is different in both:
+            // they go on without it.
             let words = &requests[requests.len() - 1].1;
             let stored = words.iter().rposition(|word| word.eq_ignore_ascii_case(b"STORE")).map(|store| store + 1);
             let left = match *name {
-                "spop" => words.get(1),
+                "spop" | "zremrangebylex" | "zrangestore" => words.get(1),
                 "sort store" => stored.and_then(|key| words.get(key)),
                 _ => None,
             };
