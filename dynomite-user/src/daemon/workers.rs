@@ -10,6 +10,7 @@ use crate::config::{Address, Config};
 use crate::control::Change;
 use crate::coordinator;
 use crate::coordinator::route::RouteSettings;
+use crate::embedded;
 use crate::moment::Clock;
 use crate::net::listener::Listener;
 use crate::net::presence::Board;
@@ -48,8 +49,13 @@ impl Workers {
             config.dyn_listen.resolve().with_context(|| format!("dyn_listen: cannot resolve {}", config.dyn_listen))?;
         let peer_listeners = Listener::bind(&stream::Address::Tcp(address), backlog, parts.workers)
             .with_context(|| format!("dyn_listen: cannot listen at {}", config.dyn_listen))?;
-        let datastore = resolve(&config.datastore.address)
-            .with_context(|| format!("servers: cannot resolve {}", config.datastore.address))?;
+        let datastore = match parts.options.embedded_datastore {
+            true => stream::Address::Tcp(
+                embedded::server::start(config.protocol).context("the embedded datastore cannot listen")?,
+            ),
+            false => resolve(&config.datastore.address)
+                .with_context(|| format!("servers: cannot resolve {}", config.datastore.address))?,
+        };
         let settings = settings(parts, datastore);
         let topology = Arc::new(parts.topology.clone());
         parts.registry.control().set(Stat::topology_epoch, topology.epoch());
