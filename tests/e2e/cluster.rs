@@ -2,6 +2,7 @@
 
 mod c_peers;
 mod failures;
+mod links;
 mod order;
 mod peer_port;
 mod replicas;
