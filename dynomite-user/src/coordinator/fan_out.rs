@@ -340,7 +340,7 @@ impl Coordinator {
         let Some(Entry { work: Work::Fan(fan), kind, .. }) = self.in_flight.get_mut(ticket) else { return };
         let Some(target) = fan.gather.plan().targets.get(usize::from(number)).copied() else { return };
         if let Err(error) = fan.send(target, ticket.leg(number), *kind, &mut self.own, effects) {
-            let outcome = fan.gather.on_fault(number, fault_of(error, target.peer));
+            let outcome = fan.on_fault(number, fault_of(error, target.peer), &self.stats);
             self.on_outcome(ticket, outcome, None, now, effects);
         }
     }
