@@ -5,5 +5,6 @@ mod failures;
 mod links;
 mod order;
 mod peer_port;
+mod repair;
 mod replicas;
 mod states;

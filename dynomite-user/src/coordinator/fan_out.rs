@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::gather::{Answer, Gather, Judge, Outcome};
 use super::kin::ForC;
+use super::repair::Known;
 use super::route::{self, Need, Part};
 use super::*;
 use crate::protocol::commands::Across;
@@ -35,6 +36,13 @@ impl Fan {
         }
     }
 
+    /// Does a target say that it does not know the script by its digest?
+    pub fn is_stranger(&mut self, number: u8, reply: Reply<'_>, known: &mut Known) -> bool {
+        let Some(repair) = &mut self.repair else { return false };
+        let target = self.gather.plan().targets.get(usize::from(number));
+        target.is_some_and(|target| repair.is_stranger(number, *target, reply, known))
+    }
+
     /// Asks one target, in the form that it understands.
     fn send(
         &mut self,
@@ -42,12 +50,13 @@ impl Fan {
         leg: Leg,
         kind: Kind,
         own: &mut Own,
+        known: &Known,
         effects: &mut impl Effects,
     ) -> Result<(), SendError> {
         let protocol = if self.expect == Expect::Resp { Protocol::Resp } else { Protocol::Memcache };
         let kin = if target.peer == PeerId::SELF { Kin::Ours } else { effects.kin(target.peer, self.lane) };
         let frame = match (&mut self.repair, kin) {
-            (Some(repair), kin) => repair.frame(Ticket::of_leg(leg).1, kin, target.ask),
+            (Some(repair), kin) => repair.frame(Ticket::of_leg(leg).1, target, kin, known),
             (None, Kin::Ours) => &self.frame,
             (None, Kin::C) => self.for_c.frame(&self.frame, protocol)?,
         };
@@ -283,7 +292,7 @@ impl Coordinator {
             let Some(target) = fan.gather.plan().targets.get(at).copied() else { break };
             if target.part != Part::Spare {
                 let number = u8::try_from(at).unwrap_or(NOBODY);
-                let sent = fan.send(target, ticket.leg(number), *kind, &mut self.own, effects);
+                let sent = fan.send(target, ticket.leg(number), *kind, &mut self.own, &self.mending.known, effects);
                 if let Err(error) = sent {
                     let outcome = fan.on_fault(number, fault_of(error, target.peer), &self.stats);
                     self.on_outcome(ticket, outcome, None, now, effects);
@@ -314,7 +323,7 @@ impl Coordinator {
                 }
                 _ => self.stats.bump(Stat::reads_failed_over),
             }
-            outcome = match fan.send(target, ticket.leg(number), *kind, &mut self.own, effects) {
+            outcome = match fan.send(target, ticket.leg(number), *kind, &mut self.own, &self.mending.known, effects) {
                 Ok(()) => return,
                 Err(error) => fan.on_fault(number, fault_of(error, target.peer), &self.stats),
             };
@@ -339,7 +348,7 @@ impl Coordinator {
     pub(super) fn ask_by_text(&mut self, ticket: Ticket, number: u8, now: Moment, effects: &mut impl Effects) {
         let Some(Entry { work: Work::Fan(fan), kind, .. }) = self.in_flight.get_mut(ticket) else { return };
         let Some(target) = fan.gather.plan().targets.get(usize::from(number)).copied() else { return };
-        if let Err(error) = fan.send(target, ticket.leg(number), *kind, &mut self.own, effects) {
+        if let Err(error) = fan.send(target, ticket.leg(number), *kind, &mut self.own, &self.mending.known, effects) {
             let outcome = fan.on_fault(number, fault_of(error, target.peer), &self.stats);
             self.on_outcome(ticket, outcome, None, now, effects);
         }

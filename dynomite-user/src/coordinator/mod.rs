@@ -324,7 +324,7 @@ impl Coordinator {
             Some(Work::Single(_) | Work::Private) => self.close(ticket, reply, now, effects),
             Some(Work::Aside(_)) => self.on_aside(ticket, replica, Some(reply), now, effects),
             Some(Work::Fan(fan)) => {
-                if fan.repair.as_mut().is_some_and(|repair| repair.is_stranger(replica, reply)) {
+                if fan.is_stranger(replica, reply, &mut self.mending.known) {
                     return self.ask_by_text(ticket, replica, now, effects);
                 }
                 let outcome = fan.gather.on_reply(replica, reply);

@@ -19,7 +19,7 @@ use super::gather::{Gather, Outcome};
 use super::route::Part;
 use super::*;
 use crate::protocol::resp::encode;
-use crate::protocol::resp::repair::{self as wire, Call, Held, Rewrite, Status};
+use crate::protocol::resp::repair::{self as wire, Call, Held, Rewrite, Script, Status};
 
 /// How a rewritten request stands; beside its `Fan`.
 pub(super) struct Repair {
@@ -70,12 +70,42 @@ const LATER_MAX: usize = 8192;
 
 #[derive(Default)]
 pub(super) struct Mending {
+    pub known: Known,
     times: Times,
     /// The next one first.
     later: VecDeque<(Moment, Later)>,
     /// Keys, by their tokens, that will be looked at again.
     looks: BTreeSet<u32>,
     asides: usize,
+}
+
+/// Which scripts whose datastore has. One that was not seen to run there is sent as text: requests that go by digest and
+/// come back would be overtaken by those behind them.
+#[derive(Default)]
+pub(super) struct Known {
+    /// By the peer's number, a bit a script.
+    scripts: Vec<u16>,
+}
+
+impl Known {
+    fn has(&self, peer: PeerId, script: Script) -> bool {
+        self.scripts.get(peer.0 as usize).is_some_and(|scripts| scripts & (1 << script as u8) != 0)
+    }
+
+    fn learn(&mut self, peer: PeerId, script: Script) {
+        let index = peer.0 as usize;
+        if self.scripts.len() <= index {
+            self.scripts.resize(index + 1, 0);
+        }
+        self.scripts[index] |= 1 << script as u8;
+    }
+
+    /// It forgot one: then all of them.
+    fn forget(&mut self, peer: PeerId) {
+        if let Some(scripts) = self.scripts.get_mut(peer.0 as usize) {
+            *scripts = 0;
+        }
+    }
 }
 
 enum Later {
@@ -155,8 +185,9 @@ impl Spelled {
 
     /// What target `number` is sent. Whoever hands it on to others gets the text, lest we do not hear that one of those
     /// does not know the digest.
-    fn frame(&mut self, number: u8, kin: Kin, ask: Ask) -> &[u8] {
-        if kin == Kin::Ours && ask == Ask::Execute && !self.strangers.contains(&number) {
+    fn frame(&mut self, number: u8, peer: PeerId, kin: Kin, ask: Ask, known: &Known) -> &[u8] {
+        let is_known = known.has(peer, self.call.script) && !self.strangers.contains(&number);
+        if is_known && kin == Kin::Ours && ask == Ask::Execute {
             return self.call.frame();
         }
         if self.text.is_empty() {
@@ -166,9 +197,14 @@ impl Spelled {
     }
 
     /// Does the reply say that it must be asked by the text?
-    fn is_stranger(&mut self, number: u8, reply: Reply<'_>) -> bool {
-        let is_new = reply.is_error && wire::is_unknown_script(reply.frame) && !self.strangers.contains(&number);
+    fn is_stranger(&mut self, number: u8, peer: PeerId, reply: Reply<'_>, known: &mut Known) -> bool {
+        if !reply.is_error {
+            known.learn(peer, self.call.script);
+            return false;
+        }
+        let is_new = wire::is_unknown_script(reply.frame) && !self.strangers.contains(&number);
         if is_new {
+            known.forget(peer);
             self.strangers.push(number);
         }
         is_new
@@ -176,12 +212,13 @@ impl Spelled {
 }
 
 impl Repair {
-    pub fn frame(&mut self, number: u8, kin: Kin, ask: Ask) -> &[u8] {
-        self.spelled.frame(number, kin, ask)
+    pub fn frame(&mut self, number: u8, target: route::Target, kin: Kin, known: &Known) -> &[u8] {
+        self.spelled.frame(number, target.peer, kin, target.ask, known)
     }
 
-    pub fn is_stranger(&mut self, number: u8, reply: Reply<'_>) -> bool {
-        self.spelled.is_stranger(number, reply)
+    pub fn is_stranger(&mut self, number: u8, target: route::Target, reply: Reply<'_>, known: &mut Known) -> bool {
+        // Who hands it on to others answers for none of their datastores.
+        target.ask == Ask::Execute && self.spelled.is_stranger(number, target.peer, reply, known)
     }
 
     /// The reply as the request itself would have had it.
@@ -419,7 +456,7 @@ impl Coordinator {
         let kin = if peer == PeerId::SELF { Kin::Ours } else { effects.kin(peer, aside.lane) };
         let is_write = !matches!(aside.purpose, Purpose::Fetch { .. });
         let lane = aside.lane;
-        let frame = aside.spelled.frame(number, kin, ask);
+        let frame = aside.spelled.frame(number, peer, kin, ask, &self.mending.known);
         let outgoing = Outgoing { leg: ticket.leg(number), frame, expect: Expect::Resp, is_write };
         let sent = match peer {
             PeerId::SELF => self.own.ask(lane, outgoing, effects),
@@ -440,7 +477,9 @@ impl Coordinator {
         effects: &mut impl Effects,
     ) {
         let Some(Entry { work: Work::Aside(aside), .. }) = self.in_flight.get_mut(ticket) else { return };
-        if reply.is_some_and(|reply| aside.spelled.is_stranger(number, reply)) {
+        if let (Some(reply), Some((peer, Ask::Execute))) = (reply, aside.targets.get(usize::from(number)).copied())
+            && aside.spelled.is_stranger(number, peer, reply, &mut self.mending.known)
+        {
             return self.send_aside(ticket, number, now, effects);
         }
         aside.missing = aside.missing.saturating_sub(1);
@@ -540,16 +579,24 @@ fn behind(gather: &Gather, repair: &mut Repair) -> Option<Behind> {
     let good = gather.answers().filter(|(_, reply)| !reply.is_error);
     let (numbers, frames): (SmallVec<[u8; 8]>, SmallVec<[&[u8]; 8]>) =
         good.map(|(number, reply)| (number, reply.frame)).unzip();
-    let voters = gather.plan().targets.iter().filter(|target| target.part == Part::Vote).count();
-    let source = newest(&frames, voters / 2 + 1, !gather.is_waiting())?;
-    let held = Held::of(frames[source])?;
+    let quorum = gather.plan().targets.iter().filter(|target| target.part == Part::Vote).count() / 2 + 1;
+    let held = |at: usize| Held::of(frames[at]).filter(|held| held.status != Status::Unknown);
+    let is_held_by_most = |at: usize| frames.iter().filter(|frame| **frame == frames[at]).count() >= quorum;
+    let source = newest(&frames, quorum, !gather.is_waiting())
+        .or_else(|| (0..frames.len()).find(|at| is_held_by_most(*at) && held(*at).is_some()))?;
+    let newest = held(source)?;
     let peer_of = |number: u8| gather.plan().targets[usize::from(number)].peer;
     let (mut behind, mut is_tie) = (SmallVec::new(), false);
-    for (number, frame) in numbers.iter().zip(&frames) {
-        let Some(other) = Held::of(frame).filter(|held| held.status != Status::Unknown) else { continue };
-        if *frame != frames[source] && !repair.mended.contains(&(*number, held.time)) {
-            repair.mended.push((*number, held.time));
-            is_tie |= other.time == held.time;
+    for (at, number) in numbers.iter().enumerate() {
+        let is_behind = match held(at) {
+            Some(_) => frames[at] != frames[source],
+            // Who knows nothing may have missed it all; or everybody else forgot a removal that the source missed. What
+            // most replicas hold was not removed. Of a removal nobody need be told who has nothing.
+            None => is_held_by_most(source) && Held::of(frames[at]).is_some_and(|other| other.value != newest.value),
+        };
+        if is_behind && !repair.mended.contains(&(*number, newest.time)) {
+            repair.mended.push((*number, newest.time));
+            is_tie |= held(at).is_some_and(|other| other.time == newest.time);
             behind.push(peer_of(*number));
         }
     }

@@ -103,6 +103,9 @@ impl World {
         coordinator.control.set_write_consistency(level);
         coordinator.control.set_read_repairs(true);
         coordinator.connect(CLIENT, Asker::Client, Moment(0));
+        for peer in 0..9 {
+            Script::ALL.into_iter().for_each(|script| coordinator.mending.known.learn(PeerId(peer), script));
+        }
         World { coordinator, recorder: Recorder::default(), asked: Vec::new(), now: Moment(0) }
     }
 
@@ -248,6 +251,32 @@ fn a_late_answer_that_is_newer_repairs_the_majority() {
     world.ends(&[(Stat::read_repairs, 1), (Stat::read_repairs_failed, 1)]);
 }
 
+/// Who never heard of a key gets it if most have it. One alone may be one that missed its removal.
+#[test]
+fn who_knows_nothing_gets_what_most_hold() {
+    let mut world = World::quorum();
+    world.ask("get k");
+    world.reply(0, &answer("E5v"));
+    assert_eq!(world.reply(1, &answer("E5v")), "=$1\r\nv");
+    assert_eq!(world.reply(2, &answer("X")), "Get 3 k +- GET 0 1000 more");
+    assert_eq!(world.reply(0, &more("E5v", -1, 0)), "2:Set 3 k +- SET 0 5 v");
+    world.all(b"+OK\r\n");
+    world.ask("hget h f");
+    world.reply(0, &answer("X"));
+    assert_eq!(world.reply(1, &answer("X")), "=$-1");
+    assert_eq!(world.reply(2, &answer("E5v")), "", "its removal was forgotten, or it alone was written");
+    // Of a removal only those are told who have something.
+    for (answered, told) in [("X", ""), ("Xold", "Get 3 j +- GET 0 1000 more")] {
+        world.ask("get j");
+        world.reply(0, &answer("R5"));
+        world.reply(1, &answer("R5"));
+        assert_eq!(world.reply(2, &answer(answered)), told);
+    }
+    assert_eq!(world.reply(0, &more("R5", -2, 0)), "2:Remove 3 j -+ DEL 0 5");
+    world.all(b":1\r\n");
+    world.ends(&[(Stat::read_repairs, 2)]);
+}
+
 #[test]
 fn a_repair_that_cannot_be_made() {
     let mut world = World::quorum();
@@ -372,6 +401,22 @@ fn who_does_not_know_the_script_gets_its_text() {
     world.reply(1, b"+OK\r\n");
     world.reply(2, &answer("E5a"));
     world.ends(&[(Stat::read_repairs, 1)]);
+}
+
+/// What goes by digest and comes back would be overtaken by what goes by text: who forgot one script is sent text alone.
+#[test]
+fn scripts_that_were_not_seen_to_run_go_as_text() {
+    let mut world = World::new("a/r1:0 a/r2:0", ConsistencyLevel::DcQuorum);
+    world.coordinator.mending.known = Known::default();
+    let (set, get) = ("Set 3 k +- SET 0 1000 v", "Get 3 k +- GET 0 1000");
+    assert_eq!(world.ask("set k v"), format!("EVAL {set} | 1:EVAL {set}"));
+    world.all(b"+OK\r\n");
+    let set = "Set 3 k +- SET 0 1001 w";
+    assert_eq!(world.ask("set k w"), format!("{set} | 1:{set}"));
+    assert_eq!(world.ask("get k"), format!("EVAL {get} | 1:EVAL {get}"));
+    assert_eq!(world.reply(1, b"-NOSCRIPT\r\n"), format!("1:EVAL {set}"));
+    let set = "Set 3 k +- SET 0 1002 x";
+    assert_eq!(world.ask("set k x"), format!("{set} | 1:EVAL {set}"));
 }
 
 #[test]
