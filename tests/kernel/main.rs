@@ -1,11 +1,18 @@
 //! The fast path on this very kernel: programs loaded for real, sockets adopted for real.
 //! Needs root (or CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON) and a cgroup2 mount; says aloud when it has not.
 
+mod habits;
+mod leaks;
+mod losses;
+mod order;
 mod proof;
+mod stalled;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dynomite_tests::need::skip;
+use dynomite_tests::{Client, Datastore, Node, Settings, Value, until};
 
 /// The root of the version 2 hierarchy, or `None` after saying that the calling test is skipped.
 fn cgroup() -> Option<PathBuf> {
@@ -20,4 +27,56 @@ fn cgroup() -> Option<PathBuf> {
         skip("no cgroup2 is mounted");
     }
     Some(found?[1].into())
+}
+
+/// Tests here load the machine and look at what is loaded in it: one at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A datastore, and a node before it that does not start without the fast path.
+fn node(lines: &[&str]) -> Option<(Datastore, Node)> {
+    cgroup()?;
+    let datastore = Datastore::redis()?;
+    let settings = Settings::before(&datastore).line("kernel: {mode: required}");
+    let settings = lines.iter().fold(settings, |settings, line| settings.line(line));
+    let node = Node::start(settings);
+    Some((datastore, node))
+}
+
+/// How often a program ended for this reason.
+#[track_caller]
+fn verdicts(node: &Node, reason: &str) -> u64 {
+    let metrics = node.get("/metrics");
+    let wanted = format!("reason=\"{reason}\"}}");
+    let line =
+        metrics.lines().find(|line| line.starts_with("dynomite_kernel_verdicts_total") && line.contains(&wanted));
+    let number = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("no verdicts for {reason} in {metrics}"))
+}
+
+/// A counter of the kernel section.
+#[track_caller]
+fn count(node: &Node, name: &str) -> u64 {
+    let metrics = node.get("/metrics");
+    let of = |suffix: &str| {
+        let start = format!("dynomite_kernel_{name}{suffix}{{");
+        metrics.lines().find(|line| line.starts_with(&start))?.rsplit(' ').next()?.parse().ok()
+    };
+    of("_total").or_else(|| of("")).unwrap_or_else(|| panic!("no {name} in {metrics}"))
+}
+
+/// A client that the kernel answers: it asks one thing at a time until that is so.
+#[track_caller]
+fn adopted(node: &Node) -> Client {
+    let mut client = node.client();
+    let before = count(node, "flows_adopted");
+    until("the client is taken in", || {
+        for _ in 0..20 {
+            assert!(matches!(client.ask("GET nothing-here"), Value::Null));
+        }
+        count(node, "flows_adopted") > before
+    });
+    client
 }

@@ -48,8 +48,25 @@ struct Adopted {
     relay_begun: bool,
     /// The datastore connection is lost; what it owed was answered by the daemon.
     forgiven: bool,
+    /// What `sys::written` said at adoption, and what the daemon has written since.
+    written_before: u64,
+    written: u64,
+    /// Replies of the kernel that are known to be in the client's socket.
+    delivered: u64,
     /// Not to be opened again.
     is_shut: bool,
+}
+
+impl Adopted {
+    /// The reply program counts a reply when it sends it on its way; the kernel puts it into the client's socket when the
+    /// program has returned. Until then nothing of the daemon's may go there, or it would overtake the reply.
+    fn is_delivered(&mut self, view: &View, client: BorrowedFd<'_>) -> bool {
+        let all = self.written_before + self.written + view.out;
+        if self.delivered != view.done && wait_until(|| sys::written(client).is_ok_and(|written| written == all)) {
+            self.delivered = view.done;
+        }
+        self.delivered == view.done
+    }
 }
 
 /// What an event on the datastore connection means.
@@ -209,6 +226,7 @@ impl Flow {
         if !is_quiet().map_err(Refused::System)? {
             return Err(Refused::Busy);
         }
+        let written_before = sys::written(client).map_err(Refused::System)?;
         sys::force_send_buffer(client, SEND_BUFFER_BYTES).map_err(Refused::System)?;
         slot.daemon.base_seq.set(u64::from(sys::receive_sequence(client).map_err(Refused::System)?));
         slot.daemon.armed.set(Armed::Watching as u64);
@@ -220,9 +238,17 @@ impl Flow {
                 return Err(Refused::map(error));
             }
         }
-        let turns = Turns::new(read);
-        self.stage =
-            Stage::Adopted(Adopted { turns, key, relay: None, relay_begun: false, forgiven: false, is_shut: false });
+        self.stage = Stage::Adopted(Adopted {
+            turns: Turns::new(read),
+            key,
+            relay: None,
+            relay_begun: false,
+            forgiven: false,
+            written_before,
+            written: 0,
+            delivered: 0,
+            is_shut: false,
+        });
         let is_quiet = is_quiet().map_err(Refused::System)?;
         drop(hush);
         if !is_quiet {
@@ -239,12 +265,23 @@ impl Flow {
         }
     }
 
-    /// What may be done with what was read. To be asked after reading until nothing is left, before acting on anything.
-    pub fn turn(&mut self) -> Turn {
+    /// Bytes that the daemon has put into the client's socket.
+    pub fn on_written(&mut self, bytes: usize) {
+        if let Stage::Adopted(adopted) = &mut self.stage {
+            adopted.written += bytes as u64;
+        }
+    }
+
+    /// What may be done with what was read. To be asked before acting on anything that was.
+    pub fn turn(&mut self, client: BorrowedFd<'_>) -> Turn {
         let view = self.view();
-        match &mut self.stage {
-            Stage::Adopted(adopted) if !adopted.forgiven => adopted.turns.turn(&view),
-            _ => Turn::Act,
+        let Stage::Adopted(adopted) = &mut self.stage else { return Turn::Act };
+        if adopted.forgiven {
+            return Turn::Act;
+        }
+        match adopted.turns.turn(&view) {
+            Turn::Act | Turn::Cut { .. } if !adopted.is_delivered(&view, client) => Turn::Reset,
+            turn => turn,
         }
     }
 
@@ -322,17 +359,19 @@ impl Flow {
         self.shut();
         let view = self.view();
         let Stage::Adopted(adopted) = &mut self.stage else { return Released::Yes };
-        let turns = &adopted.turns;
-        let all_here = |view: &View| {
-            if adopted.forgiven { turns.read_all(view) } else { turns.all_here(view) }
-        };
-        if !all_here(&view) {
+        let is_forgiven = adopted.forgiven;
+        let here = |turns: &Turns, view: &View| if is_forgiven { turns.read_all(view) } else { turns.all_here(view) };
+        if !here(&adopted.turns, &view) {
             return Released::NotYet;
         }
+        if !adopted.is_delivered(&view, client) {
+            return Released::Torn;
+        }
+        let turns = &adopted.turns;
         let whole = |slot: &Slot| {
             let view = View::read(slot);
             sys::traffic(client).is_ok_and(|traffic| {
-                traffic.received == turns.received(&view) && traffic.state == ESTABLISHED && all_here(&view)
+                traffic.received == turns.received(&view) && traffic.state == ESTABLISHED && here(turns, &view)
             })
         };
         let slot = &self.path.loaded.slots[self.slot as usize];
@@ -430,20 +469,21 @@ pub fn push(client: &impl AsFd) -> io::Result<()> {
 const ESTABLISHED: u8 = 1;
 const CLOSED: u8 = 7;
 
-/// Programs run for microseconds; the limit is for machines that stop in the middle of one.
-fn wait_until(condition: impl Fn() -> bool) {
-    let give_up_at = Instant::now() + Duration::from_millis(100);
+/// Programs run for microseconds; the limit is for machines that stop in the middle of one. Did it come to hold?
+fn wait_until(condition: impl Fn() -> bool) -> bool {
+    let give_up_at = Instant::now() + Duration::from_secs(1);
     let mut tries = 0_u32;
     while !condition() {
         tries += 1;
         if tries > 100 {
             if Instant::now() > give_up_at {
-                return;
+                return false;
             }
             std::thread::yield_now();
         }
         std::hint::spin_loop();
     }
+    true
 }
 
 /// A client socket's two ends, as the route program will see them.

@@ -177,10 +177,14 @@ impl Line {
         Ok(())
     }
 
+    fn turn(&mut self) -> Turn {
+        self.flow.turn(self.node.as_fd())
+    }
+
     /// The daemon reads exactly this, and it is its turn.
     fn passed(&mut self, bytes: &[u8]) -> Outcome {
         self.reads(bytes)?;
-        let turn = self.flow.turn();
+        let turn = self.turn();
         hold!(turn == Turn::Act, "{turn:?} where the daemon should act");
         Ok(())
     }
@@ -233,7 +237,10 @@ impl Line {
             let mut at = 0;
             while at < count {
                 match self.node.write(&space[at..count]) {
-                    Ok(written) => at += written,
+                    Ok(written) => {
+                        self.flow.on_written(written);
+                        at += written;
+                    }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
                     Err(error) => return Err(error.into()),
                 }
@@ -250,7 +257,9 @@ impl Line {
 fn answer_all(node: &TcpStream, flow: &mut Flow, reply: &[u8]) -> Outcome {
     let mut at = 0;
     while at < reply.len() {
-        at += More(node).write(&reply[at..])?;
+        let written = More(node).write(&reply[at..])?;
+        flow.on_written(written);
+        at += written;
     }
     flow.answered();
     push(node)?;

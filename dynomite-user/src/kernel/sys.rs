@@ -69,12 +69,30 @@ pub fn receive_sequence(socket: BorrowedFd<'_>) -> io::Result<u32> {
     const REPAIR_OFF: i32 = -1;
     const RECEIVE_QUEUE: i32 = 1;
     let fd = socket.as_raw_fd();
+    let reuse: i32 = get_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR, &REPAIR_ON)?;
     let number = set_option(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR_QUEUE, &RECEIVE_QUEUE)
         .and_then(|()| get_option::<u32>(fd, libc::IPPROTO_TCP, libc::TCP_QUEUE_SEQ));
     // A socket left in repair mode would not close properly.
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR, &REPAIR_OFF)?;
+    // Leaving repair mode takes this away, and a node that is started again could not bind its port for as long as an
+    // old client of it lingers.
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &reuse)?;
     number
+}
+
+/// Bytes that were ever put into the socket, counted from some place of its own: only differences mean something.
+pub fn written(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    loop {
+        let acked = traffic(socket)?.acked;
+        let mut queued: libc::c_int = 0;
+        // SAFETY: TIOCOUTQ writes one int: what is written and not acknowledged.
+        check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut queued) })?;
+        // Acknowledgements only go up: the same before and after, so the same in between.
+        if traffic(socket)?.acked == acked {
+            return Ok(acked + queued as u64);
+        }
+    }
 }
 
 /// What TCP has counted for a connection.
@@ -179,6 +197,18 @@ mod tests {
         while traffic(node.as_fd()).unwrap().received < 10 {}
         assert_eq!(traffic(node.as_fd()).unwrap().state, 1);
         assert_eq!(traffic(client.as_fd()).unwrap().acked, 11, "TCP counts the SYN too");
+    }
+
+    #[test]
+    fn what_is_written_is_counted_acknowledged_or_not() {
+        let (mut client, mut node) = pair();
+        let before = written(client.as_fd()).unwrap();
+        for round in 1..50 {
+            client.write_all(b"0123456789").unwrap();
+            assert_eq!(written(client.as_fd()).unwrap() - before, 10 * round);
+        }
+        node.read_exact(&mut [0; 490]).unwrap();
+        assert_eq!(written(client.as_fd()).unwrap() - before, 490);
     }
 
     #[test]

@@ -623,10 +623,14 @@ impl Worker {
         self.stats.bump(Stat::client_flushes);
         let is_kernels = client.kernel.has_leg() && self.before_flush(index);
         let Some(client) = self.io.clients.get_mut(index) else { return };
+        let queued = client.outbox.len();
         let flushed = match is_kernels {
             true => client.flush_held(&self.io.registry, &mut self.io.pool),
             false => client.flush(&self.io.registry, &mut self.io.pool),
         };
+        let written = queued - client.outbox.len();
+        self.note_written(index, written);
+        let Some(client) = self.io.clients.get_mut(index) else { return };
         match flushed {
             Ok(true) if client.closing => {
                 let _ = client.stream.shutdown_write();

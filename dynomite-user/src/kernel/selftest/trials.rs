@@ -93,11 +93,11 @@ fn several(rig: &Rig) -> Outcome {
     line.asks(&get("e"))?;
     line.client.write_all(&get("f"))?;
     line.reads(&get("f"))?;
-    let turn = line.flow.turn();
+    let turn = line.turn();
     hold!(turn == Turn::Wait, "{turn:?} with a request at the datastore");
     line.store.write_all(b"$1\r\ne\r\n")?;
     rig.event(&line.flow)?;
-    let turn = line.flow.turn();
+    let turn = line.turn();
     hold!(turn == Turn::Act, "{turn:?} after the event");
     line.answers_after(b"$1\r\ne\r\n", b"$1\r\nf\r\n")?;
     line.routed(&get("g"), b"$1\r\ng\r\n")
@@ -120,7 +120,7 @@ fn dribble(rig: &Rig) -> Outcome {
     for byte in *b"$3\r\nfoo\r\n" {
         line.store.write_all(&[byte])?;
     }
-    until("the reply is relayed", || Ok(line.flow.turn() == Turn::Relay))?;
+    until("the reply is relayed", || Ok(line.turn() == Turn::Relay))?;
     line.relays()?;
     line.hears(b"$3\r\nfoo\r\n")?;
     line.routed(&get("key"), b"$1\r\n1\r\n")
@@ -153,7 +153,7 @@ fn relay(rig: &Rig) -> Outcome {
             let writer = scope.spawn(|| store.write_all(&whole));
             let reader = scope.spawn(|| client.read_exact(&mut got));
             rig.event(&line.flow)?;
-            hold!(line.flow.turn() == Turn::Relay, "{:?} where a reply is to be relayed", line.flow.turn());
+            hold!(line.turn() == Turn::Relay, "{:?} where a reply is to be relayed", line.turn());
             line.relays()?;
             writer.join().map_err(|_| "the datastore's thread died")??;
             reader.join().map_err(|_| "the client's thread died")??;
@@ -227,10 +227,10 @@ fn half_closed(rig: &Rig) -> Outcome {
         Err(error) => Err(error.into()),
     })?;
     line.flow.shut();
-    hold!(line.flow.turn() == Turn::Wait, "{:?} with a request at the datastore", line.flow.turn());
+    hold!(line.turn() == Turn::Wait, "{:?} with a request at the datastore", line.turn());
     line.store.write_all(b"$3\r\nfoo\r\n")?;
     rig.event(&line.flow)?;
-    hold!(line.flow.turn() == Turn::Act, "{:?} after the event", line.flow.turn());
+    hold!(line.turn() == Turn::Act, "{:?} after the event", line.turn());
     line.hears(b"$3\r\nfoo\r\n")?;
     drop((line.flow, line.node));
     hold!(line.client.read(&mut [0])? == 0, "the client is not told of the end");
@@ -455,7 +455,7 @@ fn mixed(rig: &Rig) -> Outcome {
                         Err(error) => return Err(error.into()),
                     }
                 }
-                match flow.turn() {
+                match flow.turn(node.as_fd()) {
                     Turn::Act if is_end && inbox.is_empty() => return Ok(()),
                     Turn::Act => {
                         if !inbox.is_empty() {
@@ -470,6 +470,7 @@ fn mixed(rig: &Rig) -> Outcome {
                                 answer_all(node, flow, &answers)?;
                             } else {
                                 node.write_all(&answers)?;
+                                flow.on_written(answers.len());
                             }
                         }
                     }

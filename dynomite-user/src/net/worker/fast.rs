@@ -259,7 +259,7 @@ impl Worker {
         if !leg.flow.is_adopted() {
             return true;
         }
-        match leg.flow.turn() {
+        match leg.flow.turn(client.stream.as_fd()) {
             Turn::Act => self.set_waiting(index, false),
             Turn::Wait => {
                 self.set_waiting(index, true);
@@ -348,13 +348,14 @@ impl Worker {
 
     /// Something happened on a flow's datastore connection.
     pub(super) fn on_flow(&mut self, index: usize) {
-        let Some(leg) = self.leg(index) else { return };
+        let Some(client) = self.io.clients.get_mut(index) else { return };
+        let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
         match leg.flow.on_event() {
             FlowProgress::Same | FlowProgress::Ready => {}
             FlowProgress::Speaks if leg.is_relaying => self.relay(index),
             FlowProgress::Speaks => {
                 // A reply to be relayed may be here before its event.
-                if leg.flow.turn() == Turn::Relay {
+                if leg.flow.turn(client.stream.as_fd()) == Turn::Relay {
                     self.serve_adopted(index);
                 } else {
                     self.lose_flow(index, "it speaks unasked");
@@ -407,7 +408,11 @@ impl Worker {
         }
         if leg.is_leaving {
             match leg.flow.release(client.stream.as_fd()) {
-                Released::Yes => self.part(index),
+                Released::Yes => {
+                    // TCP counts what went to the datastore, too.
+                    client.received += leg.flow.view().routed;
+                    self.part(index);
+                }
                 // Its gate stays shut; bytes that are not read yet are the reason, and come before long.
                 Released::NotYet => self.io.queue_client(index),
                 Released::Torn => {
@@ -451,6 +456,13 @@ impl Worker {
                 self.part(index);
                 false
             }
+        }
+    }
+
+    /// So many bytes were put into a client's socket.
+    pub(super) fn note_written(&mut self, index: usize, bytes: usize) {
+        if let Some(leg) = self.leg(index) {
+            leg.flow.on_written(bytes);
         }
     }
 
