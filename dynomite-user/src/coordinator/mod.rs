@@ -278,10 +278,10 @@ impl Coordinator {
             self.on_refused(client, b"", now, effects);
             return Taken::Yes;
         }
-        if state.mode != Mode::Shared || matches!(request.command.routing, Routing::Private(_)) {
-            if let Some(taken) = self.on_private(client, request, now, effects) {
-                return taken;
-            }
+        if (state.mode != Mode::Shared || matches!(request.command.routing, Routing::Private(_)))
+            && let Some(taken) = self.on_private(client, request, now, effects)
+        {
+            return taken;
         }
         if self.in_flight.len() >= self.settings.outstanding_max {
             self.stats.bump(Stat::client_shed);

@@ -10,8 +10,8 @@ use crate::config::{Address, Config};
 use crate::control::Change;
 use crate::coordinator;
 use crate::coordinator::route::RouteSettings;
-use crate::embedded;
 use crate::moment::Clock;
+use crate::net::embedded;
 use crate::net::listener::Listener;
 use crate::net::presence::Board;
 use crate::net::{link, peer, perform, stream, worker};
@@ -50,9 +50,9 @@ impl Workers {
         let peer_listeners = Listener::bind(&stream::Address::Tcp(address), backlog, parts.workers)
             .with_context(|| format!("dyn_listen: cannot listen at {}", config.dyn_listen))?;
         let datastore = match parts.options.embedded_datastore {
-            true => stream::Address::Tcp(
-                embedded::server::start(config.protocol).context("the embedded datastore cannot listen")?,
-            ),
+            true => {
+                stream::Address::Tcp(embedded::start(config.protocol).context("the embedded datastore cannot listen")?)
+            }
             false => resolve(&config.datastore.address)
                 .with_context(|| format!("servers: cannot resolve {}", config.datastore.address))?,
         };

@@ -8,4 +8,3 @@ pub mod dict;
 pub mod memcache;
 pub mod number;
 pub mod redis;
-pub mod server;

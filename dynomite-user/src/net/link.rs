@@ -212,12 +212,14 @@ impl Link {
     /// Queues bytes. Large ones go out at once when nothing is queued before them, which saves a copy.
     pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
         let mut bytes = bytes;
-        if bytes.len() >= WRITE_NOW_BYTES && self.outbox.is_empty() && !self.waits_to_write {
-            if let State::Up { stream } = &mut self.state {
-                bytes = &bytes[super::buffer::write_now(stream, bytes)..];
-                if bytes.is_empty() {
-                    return;
-                }
+        if bytes.len() >= WRITE_NOW_BYTES
+            && self.outbox.is_empty()
+            && !self.waits_to_write
+            && let State::Up { stream } = &mut self.state
+        {
+            bytes = &bytes[super::buffer::write_now(stream, bytes)..];
+            if bytes.is_empty() {
+                return;
             }
         }
         self.outbox.push(bytes, pool);

@@ -6,6 +6,7 @@ pub mod buffer;
 pub mod client;
 pub mod datastore;
 mod datastore_out;
+pub mod embedded;
 pub mod endpoints;
 pub mod link;
 pub mod listener;

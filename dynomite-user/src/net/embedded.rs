@@ -9,10 +9,11 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use super::redis::{Hub, SessionId, Store, Taken};
+use super::buffer::{Inbox, Outbox, Pool};
+use super::stream::Stream;
+use crate::embedded::memcache;
+use crate::embedded::redis::{Hub, SessionId, Store, Taken};
 use crate::moment::epoch_millis;
-use crate::net::buffer::{Inbox, Outbox, Pool};
-use crate::net::stream::Stream;
 use crate::protocol::Protocol;
 use crate::protocol::codec::Decoder;
 use crate::protocol::request::{Decoded, Limits, Request};
@@ -39,7 +40,7 @@ pub fn start(protocol: Protocol) -> io::Result<SocketAddr> {
 
 enum Model {
     Redis(Box<Hub>),
-    Memcache(Box<super::memcache::Store>),
+    Memcache(Box<memcache::Store>),
 }
 
 struct Connection {
