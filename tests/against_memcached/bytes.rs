@@ -16,7 +16,7 @@ use crate::commands;
 const NOTHING_LEFT: &[u8] = b"MN\r\n";
 
 /// What a memcached itself says to the bytes.
-fn directly(client: &mut Client, bytes: &[u8]) -> Vec<u8> {
+pub fn directly(client: &mut Client, bytes: &[u8]) -> Vec<u8> {
     client.send(bytes);
     // A barrier that no test line is: everything before it was answered when its answer comes.
     client.send(b"mg barrier k Oend\r\n");
@@ -47,7 +47,7 @@ fn one_reply(client: &mut Client, expect: Expect) -> Vec<u8> {
 }
 
 /// A node's way from bytes to bytes, without the node. `take` sees the bytes of each request.
-fn through(bytes: &[u8], mut execute: impl FnMut(&Request<'_>) -> Vec<u8>, mut take: impl FnMut(&[u8])) -> Vec<u8> {
+pub fn through(bytes: &[u8], mut execute: impl FnMut(&Request<'_>) -> Vec<u8>, mut take: impl FnMut(&[u8])) -> Vec<u8> {
     let mut decoder = Decoder::default();
     let mut said = Vec::new();
     let mut left = bytes;
@@ -96,7 +96,7 @@ fn forwarded(client: &mut Client, request: &Request<'_>) -> Vec<u8> {
 }
 
 /// Times that pass while two memcacheds are asked one after the other.
-fn without_times(said: &[u8]) -> String {
+pub fn without_times(said: &[u8]) -> String {
     let text = said.escape_ascii().to_string().replace("\\r\\n", "|");
     let mut out = String::new();
     for line in text.split_inclusive('|') {

@@ -3,3 +3,4 @@
 
 mod bytes;
 mod commands;
+mod embedded;

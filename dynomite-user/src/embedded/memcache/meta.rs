@@ -2,7 +2,7 @@
 
 use super::{Item, Mode, NOT_NUMERIC, New, Store, Stored, TOO_LARGE};
 use crate::protocol::memcache::commands;
-use crate::protocol::memcache::line::{signed, unsigned, write_number};
+use crate::protocol::memcache::line::{encode_base64, signed, unsigned, write_number};
 use crate::protocol::request::Request;
 
 const DUPLICATE: &str = "duplicate flag";
@@ -151,7 +151,8 @@ impl Store {
                 data: b"",
                 cas: None,
                 invalidate: false,
-                base64: flags.has(b'b'),
+                // memcached forgets how the key came when it makes an item by itself.
+                base64: false,
             };
             self.store(key, new);
             made = true;
@@ -172,6 +173,9 @@ impl Store {
             item.expires_at = end;
         }
         let item = item.clone();
+        // An item knows whether its key is told in base64, however it is asked for now.
+        let encoded = encode_base64(key);
+        let answer = Answer { key: if item.base64 { &encoded } else { key }, ..answer };
         tell(answer, flags, &item, Some((hit, now.saturating_sub(seen_at), left(&item))), |answer| {
             match (wins, told_before) {
                 (true, _) if item.stale => answer.out.extend_from_slice(b" X W"),
@@ -283,7 +287,8 @@ impl Store {
             }
         }
         let now = self.now;
-        let Some(item) = self.items.get(key).cloned() else { return };
+        let Some(mut item) = self.items.get(key).cloned() else { return };
+        item.base64 |= base64;
         let left = item.expires_at.map(|at| at.saturating_sub(now));
         tell(answer, flags, &item, Some((false, 0, left)), |_| {});
     }
@@ -351,7 +356,7 @@ fn tell(
                 Some(left) => answer.number(b't', left),
                 None => answer.part(b't', b"-1"),
             },
-            _ => answer.echo_one(word, item.base64 || flags.has(b'b')),
+            _ => answer.echo_one(word, item.base64),
         }
     }
     last(&mut answer);

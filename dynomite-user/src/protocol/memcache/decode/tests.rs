@@ -262,6 +262,8 @@ proptest! {
             let mut forwarded = Vec::new();
             super::super::rewrite::rewrite(&request, &mut forwarded);
             let mut again = Decoder::default();
+            // A setting without its value: memcached says `ERROR` to it, once.
+            prop_assume!(forwarded != b"verbosity\r\n" && forwarded != b"cache_memlimit\r\n");
             let Decoded::Request { consumed, request: plain } = again.decode(&forwarded, &Limits::default()) else {
                 return Err(TestCaseError::fail(format!("{}", forwarded.escape_ascii())));
             };
