@@ -26,12 +26,19 @@ pub enum Verb {
 }
 
 /// One kind of load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Load {
     pub verb: Verb,
     pub value_bytes: usize,
     pub connections: usize,
     pub pipeline: usize,
+    /// Which of the keys are asked for.
+    pub keys: fn(&str) -> bool,
+}
+
+/// Whatever the key.
+pub fn any_key(_: &str) -> bool {
+    true
 }
 
 /// What a load did to the other side.
@@ -55,6 +62,21 @@ impl Done {
 }
 
 impl Load {
+    pub fn new(verb: Verb, value_bytes: usize, connections: usize, pipeline: usize) -> Load {
+        Load { verb, value_bytes, connections, pipeline, keys: any_key }
+    }
+
+    pub fn name(&self) -> String {
+        let size = match self.value_bytes {
+            bytes @ 0..1024 => format!("{bytes} B"),
+            bytes => format!("{} KB", bytes / 1024),
+        };
+        let verb = if self.verb == Verb::Get { "GET" } else { "SET" };
+        let many = if self.connections == 1 { "" } else { "s" };
+        let deep = if self.pipeline > 1 { format!(" × {} deep", self.pipeline) } else { String::new() };
+        format!("{verb} {size}, {} connection{many}{deep}", self.connections)
+    }
+
     fn value(&self) -> Vec<u8> {
         vec![b'x'; self.value_bytes]
     }
@@ -67,8 +89,11 @@ impl Load {
         }
     }
 
-    fn request(&self, key: usize) -> Vec<u8> {
-        let key = format!("key:{:08}:{key:06}", self.value_bytes);
+    fn keys(&self) -> Vec<String> {
+        (0..KEYS).map(|key| format!("key:{:08}:{key:06}", self.value_bytes)).filter(|key| (self.keys)(key)).collect()
+    }
+
+    fn request(&self, key: &str) -> Vec<u8> {
         match self.verb {
             Verb::Get => request([b"GET", key.as_bytes()]),
             Verb::Set => request([b"SET", key.as_bytes(), &self.value()]),
@@ -79,8 +104,8 @@ impl Load {
     pub fn fill(&self, at: SocketAddr) -> Result<()> {
         let set = Load { verb: Verb::Set, ..*self };
         let mut stream = connect(at)?;
-        for keys in (0..KEYS).collect::<Vec<_>>().chunks(50) {
-            let requests: Vec<u8> = keys.iter().flat_map(|key| set.request(*key)).collect();
+        for keys in self.keys().chunks(50) {
+            let requests: Vec<u8> = keys.iter().flat_map(|key| set.request(key)).collect();
             stream.write_all(&requests)?;
             let mut replies = vec![0; keys.len() * set.reply().len()];
             stream.read_exact(&mut replies)?;
@@ -127,7 +152,10 @@ impl Generator {
     pub fn connect(load: Load, to: SocketAddr) -> Result<Generator> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut random = Random::from_seed(1);
-        let batch = |random: &mut Random| (0..load.pipeline).flat_map(|_| load.request(random.below(KEYS))).collect();
+        let keys = load.keys();
+        let batch = |random: &mut Random| {
+            (0..load.pipeline).flat_map(|_| load.request(&keys[random.below(keys.len())])).collect()
+        };
         let batches = (0..BATCHES).map(|_| batch(&mut random)).collect();
         let mut connections = Vec::with_capacity(load.connections);
         for number in 0..load.connections {

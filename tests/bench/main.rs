@@ -1,10 +1,13 @@
 //! `cargo xtask bench`: this node against what it replaces, in one run, taking turns, before the same Redis.
 
+mod cluster;
+mod kernel;
 mod load;
 mod machine;
 mod node;
 mod places;
 mod report;
+mod suite;
 
 use std::path::PathBuf;
 
@@ -17,6 +20,9 @@ use clap::Parser;
     about = "Measures this node against the datastore itself, nutcracker and C Dynomite"
 )]
 pub struct Args {
+    /// What is measured
+    #[arg(value_enum, default_value = "node")]
+    what: What,
     /// A C Dynomite to compare with
     #[arg(long, value_name = "PATH")]
     c_dynomite: Option<PathBuf>,
@@ -41,11 +47,26 @@ pub struct Args {
     /// Do not measure the others, only direct and this node
     #[arg(long)]
     alone: bool,
-    /// Write the report to this file too: tests/bench/results.md is the one that README quotes
+    /// Write the report into this file too, in place of what it said about the same; README quotes tests/bench/results.md
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum What {
+    /// One node, in user space, before one Redis
+    Node,
+    /// Nodes that must ask others: forwarding, three racks
+    Cluster,
+    /// The fast path in the kernel against the same node without it
+    Kernel,
+}
+
 fn main() -> Result<()> {
-    node::run(&Args::parse())
+    let args = Args::parse();
+    match args.what {
+        What::Node => node::run(&args),
+        What::Cluster => cluster::run(&args),
+        What::Kernel => kernel::run(&args),
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use dynomite_tests::address::{CLIENT_PORT, Host};
@@ -30,13 +31,13 @@ impl Place {
         Place { name: "direct", address: datastore.address(), runs: Runs::Elsewhere }
     }
 
-    /// A Dynomite, ours or C's: both take the same configuration.
-    pub fn dynomite(name: &'static str, program: &Path, datastore: &Datastore, lines: &[String]) -> Place {
-        // It is started in a directory of its own.
-        let program = std::path::absolute(program).unwrap_or_else(|_| program.to_path_buf());
-        let mut settings = Settings { program, ..Settings::before(datastore) };
-        settings.lines.extend_from_slice(lines);
-        let node = Node::start(settings);
+    /// A Dynomite, ours or C's.
+    pub fn node(name: &'static str, settings: Settings) -> Place {
+        Place::of(name, Node::start(settings))
+    }
+
+    /// A node that has been started.
+    pub fn of(name: &'static str, node: Node) -> Place {
         Place { name, address: node.address(), runs: Runs::Node(Box::new(node)) }
     }
 
@@ -62,13 +63,30 @@ impl Place {
         Ok(Place { name: "nutcracker", address, runs: Runs::Other(process, directory) })
     }
 
-    /// Resident bytes, where the place is a process of its own.
-    pub fn rss(&self) -> Option<usize> {
+    fn process(&self) -> Option<&Process> {
         match &self.runs {
             Runs::Elsewhere => None,
-            Runs::Node(node) => Some(node.process().rss()),
-            Runs::Other(process, _) => Some(process.rss()),
+            Runs::Node(node) => Some(node.process()),
+            Runs::Other(process, _) => Some(process),
         }
+    }
+
+    /// The node, where the place is one.
+    pub fn as_node(&self) -> Option<&Node> {
+        match &self.runs {
+            Runs::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Processor time the place itself has used.
+    pub fn cpu(&self) -> Option<Duration> {
+        self.process().map(Process::cpu)
+    }
+
+    /// Resident bytes, where the place is a process of its own.
+    pub fn rss(&self) -> Option<usize> {
+        self.process().map(Process::rss)
     }
 }
 
@@ -80,7 +98,7 @@ fn serves_get(address: SocketAddr) -> bool {
         })
 }
 
-/// The optimized daemon; built if nobody said where it is.
-pub fn ours(given: Option<PathBuf>) -> PathBuf {
-    given.unwrap_or_else(dynomite_tests::node::dynomite)
+/// Where a program is, for who starts it in a directory of its own.
+pub fn absolute(program: &Path) -> PathBuf {
+    std::path::absolute(program).unwrap_or_else(|_| program.to_path_buf())
 }

@@ -35,6 +35,7 @@ pub struct Measured {
 }
 
 pub struct Report {
+    title: String,
     places: Vec<&'static str>,
     rounds: usize,
     time: Duration,
@@ -45,8 +46,8 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(places: Vec<&'static str>, rounds: usize, time: Duration, busy: f64) -> Report {
-        Report { places, rounds, time, busy, tasks: Vec::new() }
+    pub fn new(title: &str, places: Vec<&'static str>, rounds: usize, time: Duration, busy: f64) -> Report {
+        Report { title: title.to_string(), places, rounds, time, busy, tasks: Vec::new() }
     }
 
     pub fn add(&mut self, measured: Measured) {
@@ -81,10 +82,10 @@ impl Report {
         text
     }
 
-    /// Prints the table and writes it, and the numbers behind it, below `directory`.
+    /// Prints the table, writes it and the numbers behind it below `directory`, and puts it into the file of what is known.
     pub fn finish(&self, directory: &Path, save: Option<&Path>) -> Result<()> {
         let table = self.table();
-        println!("\n{table}");
+        println!("\n## {}\n\n{table}", self.title);
         fs::create_dir_all(directory)?;
         let numbers = self.tasks.iter().map(|(name, unit, rounds)| {
             let values: Vec<_> = rounds.iter().map(|round| &round.values).collect();
@@ -92,14 +93,34 @@ impl Report {
         });
         let document =
             json!({ "machine": machine::describe(), "places": self.places, "measured": numbers.collect::<Vec<_>>() });
-        fs::write(directory.join("results.json"), serde_json::to_string_pretty(&document)?)?;
-        fs::write(directory.join("results.md"), &table)?;
+        let file = directory.join(format!("{}.json", self.title.to_lowercase().replace([' ', ','], "-")));
+        fs::write(file, serde_json::to_string_pretty(&document)?)?;
         if let Some(file) = save {
-            let command = std::env::args().skip(1).filter(|word| !word.starts_with('/')).collect::<Vec<_>>().join(" ");
-            fs::write(file, format!("# Measured\n\n`cargo xtask bench {command}`\n\n{table}"))?;
+            let before = fs::read_to_string(file).unwrap_or_else(|_| "# Measured\n".into());
+            fs::write(file, put(&before, &self.title, &format!("`cargo xtask bench {}`\n\n{table}", command())))?;
         }
         Ok(())
     }
+}
+
+/// How this was asked for, without where things lie on this machine.
+fn command() -> String {
+    let words = std::env::args().skip(1).map(|word| if word.starts_with('/') { "PATH".into() } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The document with this section in place of the one of the same title, or behind all others.
+fn put(document: &str, title: &str, body: &str) -> String {
+    let section = format!("## {title}\n\n{}\n", body.trim_end());
+    let (head, sections) =
+        document.split_once("\n## ").map_or((document, String::new()), |(head, rest)| (head, format!("\n## {rest}")));
+    let mut sections: Vec<String> =
+        sections.split("\n## ").skip(1).map(|section| format!("## {}\n", section.trim_end())).collect();
+    match sections.iter().position(|section| section.starts_with(&format!("## {title}\n"))) {
+        Some(place) => sections[place] = section,
+        None => sections.push(section),
+    }
+    format!("{}\n\n{}", head.trim_end(), sections.join("\n"))
 }
 
 fn cell(unit: Unit, rounds: &[Measured], place: usize) -> String {
@@ -121,4 +142,18 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::put;
+
+    #[test]
+    fn sections_are_replaced_or_appended() {
+        let first = put("# Measured\n", "A", "one\n");
+        assert_eq!(first, "# Measured\n\n## A\n\none\n");
+        let both = put(&first, "B", "two");
+        assert_eq!(both, "# Measured\n\n## A\n\none\n\n## B\n\ntwo\n");
+        assert_eq!(put(&both, "A", "three"), "# Measured\n\n## A\n\nthree\n\n## B\n\ntwo\n");
+    }
 }

@@ -29,6 +29,8 @@ pub struct Settings {
     /// Further options on the command line.
     pub options: Vec<String>,
     pub program: PathBuf,
+    /// The program is a C Dynomite: nothing is said that it does not know.
+    pub of_c: bool,
 }
 
 impl Settings {
@@ -52,7 +54,14 @@ impl Settings {
             lines: Vec::new(),
             options: Vec::new(),
             program: dynomite(),
+            of_c: false,
         }
+    }
+
+    /// The same for a C Dynomite.
+    #[must_use]
+    pub fn of_c(self, program: PathBuf) -> Settings {
+        Settings { program, of_c: true, ..self }
     }
 
     /// One more line of configuration.
@@ -75,7 +84,7 @@ impl Settings {
             yaml.push_str("  tokens: '0'\n");
         }
         // What is tested is the daemon, unless a test asks for the fast path (`DYNOMITE_KERNEL=auto` puts it under all).
-        if !given("kernel:") {
+        if !given("kernel:") && !self.of_c {
             let mode = std::env::var("DYNOMITE_KERNEL").unwrap_or_else(|_| "off".into());
             yaml.push_str(&format!("  kernel: {{mode: {mode}}}\n"));
         }
