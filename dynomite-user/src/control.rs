@@ -2,12 +2,14 @@
 //! Owns: the levels, the state, the switches. One `Arc<Control>` a process: the control thread writes, workers read
 //! (relaxed: a change need not be seen by the very next request) and are told of what they must act on at once.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::coordinator::ConsistencyLevel;
+use crate::coordinator::here::Card;
 
 /// Whether this node's datastore is read and written. The numbers travel in gossip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +113,8 @@ pub const TIMEOUT_FACTOR_MAX: u8 = 10;
 
 pub struct Control {
     client_ids: AtomicU64,
+    /// The clients of all workers, by id.
+    roster: Mutex<BTreeMap<u64, Card>>,
     read_consistency: AtomicU8,
     write_consistency: AtomicU8,
     state: AtomicU8,
@@ -125,6 +129,7 @@ impl Control {
     pub fn new(read: ConsistencyLevel, write: ConsistencyLevel, read_repairs: bool, state: NodeState) -> Control {
         Control {
             client_ids: AtomicU64::new(0),
+            roster: Mutex::default(),
             read_consistency: AtomicU8::new(read as u8),
             write_consistency: AtomicU8::new(write as u8),
             state: AtomicU8::new(state as u8),
@@ -140,6 +145,11 @@ impl Control {
     /// A number that no other client of this node has or had.
     pub fn next_client_id(&self) -> u64 {
         self.client_ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// What CLIENT LIST shows. Held for a moment only: when clients come, go, or say something about themselves.
+    pub fn roster(&self) -> MutexGuard<'_, BTreeMap<u64, Card>> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn read_consistency(&self) -> ConsistencyLevel {

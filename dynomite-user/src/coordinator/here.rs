@@ -6,6 +6,46 @@ use super::*;
 use crate::protocol::resp::encode;
 use crate::protocol::resp::session::{Answer, ClientFacts, Listing, NodeFacts};
 
+/// What one worker tells the others of a client.
+#[derive(Debug)]
+pub struct Card {
+    session: Session,
+    address: String,
+    local_address: String,
+    since: Moment,
+    asked_at: Moment,
+    is_subscribed: bool,
+    is_in_transaction: bool,
+}
+
+impl Card {
+    fn describe(&self, now: Moment, text: &mut Vec<u8>) {
+        let facts = ClientFacts {
+            address: &self.address,
+            local_address: &self.local_address,
+            age_seconds: now.since(self.since).as_secs(),
+            idle_seconds: now.since(self.asked_at).as_secs(),
+            is_subscribed: self.is_subscribed,
+            is_in_transaction: self.is_in_transaction,
+        };
+        self.session.describe(&facts, text);
+    }
+}
+
+impl Client {
+    fn card(&self, address: String, local_address: String) -> Card {
+        Card {
+            session: self.session.clone(),
+            address,
+            local_address,
+            since: self.since,
+            asked_at: self.asked_at,
+            is_subscribed: self.mode == Mode::Subscribed,
+            is_in_transaction: self.mode == Mode::Own,
+        }
+    }
+}
+
 impl Coordinator {
     /// A command of `Routing::Node`.
     pub(super) fn on_own(
@@ -35,7 +75,12 @@ impl Coordinator {
             effects.drop_private(client);
         }
         match answer {
-            Answer::Said => self.answer(client, &reply, effects),
+            Answer::Said => {
+                if matches!(name, "hello" | "auth" | "client setname" | "client setinfo") {
+                    self.enroll(client, effects);
+                }
+                self.answer(client, &reply, effects);
+            }
             Answer::Close => {
                 self.answer(client, &reply, effects);
                 self.finish(client, effects);
@@ -72,26 +117,34 @@ impl Coordinator {
         Taken::Yes
     }
 
-    /// Writes a line for every client that the listing wants, as the asking client's version says text.
+    /// Tells the node's other workers of a client, or of what it said about itself.
+    pub fn enroll(&self, client: ClientId, effects: &impl Effects) {
+        let Some(Some(state)) = self.clients.get(client.0 as usize) else { return };
+        if state.asker == Asker::Client && self.settings.protocol == Protocol::Resp {
+            let (address, local_address) = effects.addresses(client);
+            self.control.roster().insert(state.session.id(), state.card(address, local_address));
+        }
+    }
+
+    /// Writes a line for every client that the listing wants, as the asking client's version says text. How long those
+    /// of other workers are idle is only known since they last said something about themselves.
     fn list(&self, client: ClientId, listing: &Listing<'_>, now: Moment, effects: &impl Effects, reply: &mut Vec<u8>) {
+        self.enroll(client, effects);
+        let mut roster = self.control.roster();
+        for (index, state) in self.clients.iter().enumerate() {
+            if let Some(state) = state
+                && let Some(card) = roster.get_mut(&state.session.id())
+            {
+                let (address, local_address) = effects.addresses(ClientId(index as u32));
+                *card = state.card(address, local_address);
+            }
+        }
         let Some(Some(asking)) = self.clients.get(client.0 as usize) else { return };
         let mut text = Vec::new();
-        for (index, state) in self.clients.iter().enumerate() {
-            let Some(state) = state else { continue };
-            let is_subscribed = state.mode == Mode::Subscribed;
-            if state.asker != Asker::Client || !listing.wants(asking.session.id(), state.session.id(), is_subscribed) {
-                continue;
+        for (id, card) in roster.iter() {
+            if listing.wants(asking.session.id(), *id, card.is_subscribed) {
+                card.describe(now, &mut text);
             }
-            let (address, local_address) = effects.addresses(ClientId(index as u32));
-            let facts = ClientFacts {
-                address: &address,
-                local_address: &local_address,
-                age_seconds: now.since(state.since).as_secs(),
-                idle_seconds: now.since(state.asked_at).as_secs(),
-                is_subscribed,
-                is_in_transaction: state.mode == Mode::Own,
-            };
-            state.session.describe(&facts, &mut text);
         }
         asking.session.tell(&text, reply);
     }

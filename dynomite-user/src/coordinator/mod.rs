@@ -7,7 +7,7 @@ pub mod effects;
 mod explain;
 mod fan_out;
 pub mod gather;
-mod here;
+pub mod here;
 pub mod in_flight;
 mod kin;
 mod own;
@@ -203,6 +203,9 @@ impl Coordinator {
     pub fn disconnect(&mut self, client: ClientId) {
         let Some(mut gone) = self.clients.get_mut(client.0 as usize).and_then(Option::take) else { return };
         if gone.asker == Asker::Client {
+            if gone.asker == Asker::Client {
+                self.control.roster().remove(&gone.session.id());
+            }
             self.stats.add(Stat::client_dropped_requests, gone.order.len() as u64);
         }
         for ticket in gone.order.abandon() {

@@ -371,6 +371,7 @@ impl Worker {
         let decoder = Decoder::new(self.settings.protocol);
         entry.insert(Client::new(stream, token, Some(decoder), Role::Client));
         self.coordinator.connect(ClientId(index as u32), Asker::Client, self.io.now);
+        self.coordinator.enroll(ClientId(index as u32), &self.io);
         self.stats.bump(Stat::client_accepted);
         self.stats.bump(Stat::client_connections);
     }

@@ -15,7 +15,7 @@ use crate::protocol::request::{Arguments, Request};
 pub const REDIS_VERSION: &str = "7.0.15";
 
 /// One client, seen by the commands about clients.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     id: u64,
     version: Version,
@@ -27,7 +27,7 @@ pub struct Session {
     no_touch: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Library {
     name: Box<[u8]>,
     version: Box<[u8]>,
