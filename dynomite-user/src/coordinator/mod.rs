@@ -132,6 +132,8 @@ struct Client {
     mode: Mode,
     /// It is held: to be resumed when everything asked is answered.
     resume_when_quiet: bool,
+    /// It waits for what others do (BLPOP and its kind).
+    is_blocked: bool,
     since: Moment,
     asked_at: Moment,
 }
@@ -194,6 +196,7 @@ impl Coordinator {
             session: Session::new(self.control.next_client_id(), self.settings.requirepass.as_deref()),
             mode: Mode::Shared,
             resume_when_quiet: false,
+            is_blocked: false,
             since: now,
             asked_at: now,
         });
@@ -240,6 +243,11 @@ impl Coordinator {
         let is_plain = state.asker == Asker::Client && state.mode == Mode::Shared && !self.is_stranger(client);
         let one_is_enough = self.topology.is_alone() || state.read_level == ConsistencyLevel::DcOne;
         (is_plain && one_is_enough).then(|| state.session.version())
+    }
+
+    /// Does this client wait for what others do, for as long as that takes?
+    pub fn is_blocked(&self, client: ClientId) -> bool {
+        self.clients.get(client.0 as usize).and_then(Option::as_ref).is_some_and(|state| state.is_blocked)
     }
 
     pub fn in_flight(&self) -> usize {
@@ -494,6 +502,7 @@ impl Coordinator {
         }
         if client.order.is_empty() && client.resume_when_quiet {
             client.resume_when_quiet = false;
+            client.is_blocked = false;
             if client.mode == Mode::Leaving {
                 client.mode = Mode::Shared;
             }

@@ -72,6 +72,7 @@ impl Coordinator {
         };
         state.mode = mode;
         state.resume_when_quiet = taken == Taken::Hold;
+        state.is_blocked = taken == Taken::Hold && private == Some(Private::Blocking);
         if mode == Mode::Subscribed {
             if effects.to_private(client, is_resp3, None, request.frame).is_err() {
                 effects.close(client);

@@ -278,6 +278,10 @@ impl Worker {
                 let Some(client) = self.io.clients.get_mut(index) else { return };
                 if event.is_read_closed() || event.is_error() {
                     client.read_closed = true;
+                    // Who hangs up while it waits for others (BLPOP) will not be answered: nothing must be taken for it.
+                    if client.held && self.coordinator.is_blocked(ClientId(index as u32)) {
+                        return self.drop_client(index, Stat::client_eof);
+                    }
                 }
                 if event.is_readable() || client.read_closed {
                     client.readable = true;
