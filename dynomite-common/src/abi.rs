@@ -28,6 +28,10 @@ pub mod map {
     pub const COMMANDS: &str = "COMMANDS";
     pub const TALLIES: &str = "TALLIES";
     pub const EVENTS: &str = "EVENTS";
+    pub const RULES: &str = "RULES";
+    pub const MEMBERS: &str = "MEMBERS";
+    pub const SOURCES: &str = "SOURCES";
+    pub const GUARDED: &str = "GUARDED";
 }
 
 /// A connection's two ends. Addresses are as the socket has them (network order; IPv4 in the last word behind

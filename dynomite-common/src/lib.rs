@@ -5,7 +5,9 @@
 pub mod abi;
 pub mod event;
 pub mod flow;
+pub mod frame;
 pub mod gate;
+pub mod guard;
 pub mod limits;
 pub mod peek;
 pub mod reason;

@@ -39,3 +39,15 @@ pub const RANGES_MAX: usize = 32;
 
 /// Bytes of the ring buffer for events: 24 each with its head, so some 2 700 of them.
 pub const EVENTS_BYTES: u32 = 64 * 1024;
+
+/// Addresses of members. A cluster has hundreds of nodes at most; were there more, no stranger would be told from them.
+pub const MEMBERS_MAX: u32 = 16 * 1024;
+
+/// Sources whose new connections are counted when there is a limit; the ones seen last are kept. Some 100 bytes each.
+pub const SOURCES_MAX: u32 = 16 * 1024;
+
+/// Network interfaces that the guard may be attached to.
+pub const INTERFACES_MAX: u32 = 64;
+
+/// Counters of the guard: each interface has one for every ruling of every class (`dynomite_common::guard`).
+pub const CELLS_MAX: u32 = INTERFACES_MAX * 32;

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod count;
+mod guard;
 mod load;
 mod maps;
 mod reply;

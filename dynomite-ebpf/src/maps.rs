@@ -1,11 +1,14 @@
 //! Every map: who writes, who reads.
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, SockMap};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SockMap};
 use dynomite_common::abi::{CommandRow, Config, FlowKey, Name};
 use dynomite_common::flow::Slot;
-use dynomite_common::limits::{COMMANDS_MAX, EVENTS_BYTES, FLOWS_DEFAULT, HEAD_BYTES};
+use dynomite_common::guard::{Cell, Rules};
+use dynomite_common::limits::{
+    CELLS_MAX, COMMANDS_MAX, EVENTS_BYTES, FLOWS_DEFAULT, HEAD_BYTES, MEMBERS_MAX, SOURCES_MAX,
+};
 use dynomite_common::peek::State;
 use dynomite_common::reason::{Reason, Tally};
 use dynomite_common::token::Place;
@@ -65,3 +68,19 @@ pub struct Scratch {
 
 // SAFETY: an element belongs to one CPU, and a program that uses it is not interrupted by another that does.
 unsafe impl Sync for Scratch {}
+
+/// One element: written by the daemon, read by `guard`.
+#[map]
+pub static RULES: Array<Rules> = Array::with_max_entries(1, 0);
+
+/// Addresses of members, as in `FlowKey`; the value is the daemon's. Read by `guard`.
+#[map]
+pub static MEMBERS: HashMap<[u32; 4], u32> = HashMap::with_max_entries(MEMBERS_MAX, BPF_F_NO_PREALLOC);
+
+/// What `guard` remembers of who opens connections (`dynomite_common::guard::count_in_second`), while there is a limit.
+#[map]
+pub static SOURCES: LruHashMap<[u32; 4], u64> = LruHashMap::with_max_entries(SOURCES_MAX, 0);
+
+/// A counter per interface, class and ruling. Made by the daemon when it attaches, counted up by `guard`.
+#[map]
+pub static GUARDED: PerCpuHashMap<Cell, Tally> = PerCpuHashMap::with_max_entries(CELLS_MAX, 0);

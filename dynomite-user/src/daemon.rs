@@ -2,6 +2,7 @@
 //! Owns: the order of start and stop, and the control thread: stats port, signals, clockwork. It is the process's first
 //! thread; workers are the others.
 
+mod guard;
 mod kernel;
 pub mod members;
 mod signals;
@@ -90,6 +91,7 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("stats: cannot listen at {}", parts.config.stats_listen))?;
     let board = Board::new(parts.registry.control());
     let running = Workers::start(&parts, Clock::start(), board.clone())?;
+    let guarding = kernel.guarding();
     let admin = Arc::new(Admin {
         control: parts.control.clone(),
         registry: parts.registry.clone(),
@@ -102,6 +104,9 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
         kernel: Some(kernel),
     });
     runtime.spawn(board.resolve());
+    if let Some(guarding) = guarding {
+        runtime.spawn(guarding.resolve());
+    }
     runtime.block_on(control_thread(stats_listener, admin, &mut signals, &parts));
 
     parts.control.drain();

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use arguments::{Arguments, CONF_FILE, Command, Task, USAGE};
 use dynomite_user::config::{self, Invalid, Loaded, Problem, located, lookup};
 use dynomite_user::daemon::{self, RunOptions, members};
-use dynomite_user::kernel::probe;
+use dynomite_user::kernel::{guard, probe};
 use dynomite_user::log::Log;
 use dynomite_user::ring::describe::describe;
 use dynomite_user::ring::hash::HashKind;
@@ -135,31 +135,48 @@ fn hash(arguments: &Arguments, keys: &[OsString]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What this kernel does for us: proven on connections of our own, with timings; or why not.
+/// What this kernel does for us: proven on connections and packets of our own, with timings; or why not.
 fn kernel_check(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let path = arguments.conf_file();
-    let cgroup = match arguments.conf_file.is_some() || path.exists() {
-        true => config::load(&path).map_err(anyhow::Error::from)?.config.kernel.cgroup,
-        false => None,
+    let wanted = match arguments.conf_file.is_some() || path.exists() {
+        true => config::load(&path).map_err(anyhow::Error::from)?.config.kernel,
+        false => config::Kernel::default(),
     };
     let mut out = io::stdout().lock();
     let kernel = nix::sys::utsname::uname()?;
     writeln!(out, "kernel {}", kernel.release().to_string_lossy())?;
-    let proven = match probe::check(cgroup) {
-        Ok(proven) => proven,
-        Err(off) => {
-            writeln!(out, "route: no, {off}")?;
-            return Ok(ExitCode::FAILURE);
+    let route = probe::check(wanted.cgroup);
+    let route = route.map(|proven| (proven.path.walked().to_vec(), proven.trials));
+    let guard = probe::guard().map(|(guard, trials)| (vec![("guard", guard.walked)], trials));
+    let mut all_can = true;
+    for (part, proven) in [("route", route), ("guard", guard)] {
+        let (programs, trials) = match proven {
+            Ok(proven) => proven,
+            Err(off) => {
+                writeln!(out, "{part}: no, {off}")?;
+                all_can = false;
+                continue;
+            }
+        };
+        writeln!(out, "{part}: yes")?;
+        for (program, steps) in programs {
+            writeln!(out, "  program {program}: {steps} steps of the verifier")?;
         }
-    };
-    writeln!(out, "route: yes")?;
-    for (program, steps) in proven.path.walked() {
-        writeln!(out, "  program {program}: {steps} steps of the verifier")?;
+        for trial in trials {
+            writeln!(out, "  {:>9.1} ms  {}", trial.took.as_secs_f64() * 1e3, trial.name)?;
+        }
     }
-    for trial in &proven.trials {
-        writeln!(out, "  {:>9.1} ms  {}", trial.took.as_secs_f64() * 1e3, trial.name)?;
+    // Only looked at: attaching may reset a network card.
+    for name in &wanted.interfaces {
+        match guard::interface(name) {
+            Ok(_) => writeln!(out, "interface {name}: there")?,
+            Err(error) => {
+                writeln!(out, "interface {name}: no, {error}")?;
+                all_can = false;
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if all_can { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {

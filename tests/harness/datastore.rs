@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use crate::address::{DATASTORE_PORT, Host};
 use crate::client::Client;
 use crate::need::{find, need};
+use crate::netns::{Netns, within};
 use crate::process::Process;
 use crate::until::until;
 
@@ -21,6 +23,8 @@ pub enum Kind {
 pub struct Datastore {
     pub kind: Kind,
     pub host: Host,
+    /// Where it runs, if not where the test does.
+    pub netns: Option<Arc<Netns>>,
     program: PathBuf,
     options: Vec<String>,
     directory: TempDir,
@@ -35,13 +39,18 @@ impl Datastore {
 
     /// Starts one with further options of its own.
     pub fn start_with(kind: Kind, options: &[&str]) -> Option<Datastore> {
+        Datastore::start_at(kind, options, Host::fresh(), None)
+    }
+
+    /// Starts one at an address, perhaps of another machine.
+    pub fn start_at(kind: Kind, options: &[&str], host: Host, netns: Option<Arc<Netns>>) -> Option<Datastore> {
         let program = match kind {
             Kind::Redis => find("redis-server").or_else(|| find("valkey-server")).or_else(|| need("redis-server"))?,
             Kind::Memcached => need("memcached")?,
         };
         let directory = tempfile::tempdir().expect("a temporary directory");
         let options = options.iter().map(ToString::to_string).collect();
-        let mut datastore = Datastore { kind, host: Host::fresh(), program, options, directory, process: None };
+        let mut datastore = Datastore { kind, host, netns, program, options, directory, process: None };
         datastore.restart();
         Some(datastore)
     }
@@ -66,7 +75,7 @@ impl Datastore {
     /// A connection past the node.
     #[track_caller]
     pub fn client(&self) -> Client {
-        Client::connect(self.address())
+        within(self.netns.as_deref(), || Client::connect(self.address()))
     }
 
     pub fn process(&self) -> &Process {
@@ -81,7 +90,10 @@ impl Datastore {
     /// Starts it, anew if it runs, empty, at the same address.
     pub fn restart(&mut self) {
         self.kill();
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.netns {
+            Some(netns) => netns.command(&self.program),
+            None => Command::new(&self.program),
+        };
         let (host, port) = (self.host.0.to_string(), DATASTORE_PORT.to_string());
         match self.kind {
             Kind::Redis => {
@@ -108,7 +120,8 @@ impl Datastore {
         command.args(&self.options);
         let process = Process::start(&command, &self.directory.path().join("log")).expect("the datastore starts");
         self.process = Some(process);
-        until("the datastore answers", || Client::try_connect(self.address()).is_ok());
+        let (netns, address) = (self.netns.as_deref(), self.address());
+        until("the datastore answers", || within(netns, || Client::try_connect(address).is_ok()));
     }
 
     /// Stops it in its tracks; its connections stay open. As slow as a datastore can be.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -12,6 +12,7 @@ use crate::address::{CLIENT_PORT, Host, PEER_PORT, STATS_PORT};
 use crate::client::Client;
 use crate::datastore::{Datastore, Kind};
 use crate::need::target;
+use crate::netns::{Netns, within};
 use crate::process::Process;
 use crate::resp::Value;
 use crate::until::{TIMEOUT, until};
@@ -31,6 +32,8 @@ pub struct Settings {
     pub program: PathBuf,
     /// The program is a C Dynomite: nothing is said that it does not know.
     pub of_c: bool,
+    /// Where it runs, if not where the test does.
+    pub netns: Option<Arc<Netns>>,
 }
 
 impl Settings {
@@ -39,6 +42,7 @@ impl Settings {
             server: datastore.server(),
             kind: datastore.kind,
             embedded: false,
+            netns: datastore.netns.clone(),
             ..Settings::embedded(datastore.kind)
         }
     }
@@ -55,6 +59,7 @@ impl Settings {
             options: Vec::new(),
             program: dynomite(),
             of_c: false,
+            netns: None,
         }
     }
 
@@ -135,7 +140,7 @@ impl Node {
             if let Some(status) = process.ended() {
                 panic!("the node ended ({status}):\n{}\n{}", process.log(), self.settings.yaml());
             }
-            serves(address, kind)
+            within(self.settings.netns.as_deref(), || serves(address, kind))
         });
     }
 
@@ -144,7 +149,10 @@ impl Node {
         self.process = None;
         let conf = self.directory.path().join("node.yml");
         std::fs::write(&conf, self.settings.yaml()).expect("the configuration is written");
-        let mut command = Command::new(&self.settings.program);
+        let mut command = match &self.settings.netns {
+            Some(netns) => netns.command(&self.settings.program),
+            None => Command::new(&self.settings.program),
+        };
         command.arg("-c").arg(&conf).args(&self.settings.options).current_dir(self.directory.path());
         if self.settings.embedded {
             command.arg("--embedded-datastore");
@@ -166,7 +174,18 @@ impl Node {
 
     #[track_caller]
     pub fn client(&self) -> Client {
-        Client::connect(self.address())
+        self.connect(self.address())
+    }
+
+    /// A connection to one of its ports.
+    #[track_caller]
+    pub fn connect(&self, address: SocketAddr) -> Client {
+        within(self.settings.netns.as_deref(), || Client::connect(address))
+    }
+
+    /// Does a client get an answer?
+    pub fn serves(&self) -> bool {
+        within(self.settings.netns.as_deref(), || serves(self.address(), self.settings.kind))
     }
 
     pub fn process(&self) -> &Process {
@@ -180,7 +199,7 @@ impl Node {
     /// The body the stats port answers to `GET path`.
     #[track_caller]
     pub fn get(&self, path: &str) -> String {
-        let mut client = Client::connect(self.stats_address());
+        let mut client = self.connect(self.stats_address());
         client.send(format!("GET {path} HTTP/1.1\r\nHost: stats\r\nConnection: close\r\n\r\n").as_bytes());
         let answer = String::from_utf8_lossy(&client.rest()).into_owned();
         let body = answer.find("\r\n\r\n").unwrap_or_else(|| panic!("no body: {answer:?}"));
@@ -196,12 +215,18 @@ impl Node {
 
     /// The same of a node that may not serve yet.
     pub fn try_stat(&self, name: &str) -> Option<u64> {
-        Client::try_connect(self.stats_address()).ok()?;
+        within(self.settings.netns.as_deref(), || Client::try_connect(self.stats_address())).ok()?;
         number(&self.get("/info"), name)
     }
 
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Waits until it has ended by itself, for its exit code.
+    #[track_caller]
+    pub fn ended(&mut self) -> Option<i32> {
+        self.process.as_mut().expect("it was started").wait(TIMEOUT).expect("it ends").code()
     }
 
     /// Asks it to stop and waits for its exit code.

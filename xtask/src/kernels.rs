@@ -130,8 +130,9 @@ fn test_binary() -> Result<PathBuf> {
         bail!("the kernel tests do not build");
     }
     let lines = String::from_utf8(output.stdout)?;
-    // One word of cargo's messages is all that is wanted of them.
-    let executable = lines.lines().rev().find_map(|line| line.split_once("\"executable\":\""));
+    // One word of cargo's messages is all that is wanted of them. The package's programs are built beside its tests.
+    let of_tests = lines.lines().filter(|line| line.contains("\"kind\":[\"test\"]"));
+    let executable = of_tests.filter_map(|line| line.split_once("\"executable\":\"")).last();
     let path = executable.and_then(|(_, rest)| rest.split('"').next()).context("cargo names no executable")?;
     Ok(path.into())
 }

@@ -308,16 +308,16 @@ pub const KERNEL: &[Row] = rows! {
         "auto: what the probe proves. off: user space alone. required: do not start without.",
         |config, value| config.kernel.mode = choose(value.text(), KernelMode::parse, KernelMode::NAMES)?;
     "interface" Words, Absent("[eth0]"),
-        "Network interfaces whose packets are counted and guarded. None: no XDP.",
-        |config, value| config.kernel.interfaces.push(value.text().to_owned());
+        "Network interfaces whose packets to our ports are counted and guarded (XDP). None: no guard.",
+        |config, value| interface(&mut config.kernel.interfaces, value.text());
     "xdp" Choice(Xdp::NAMES), Is("auto"),
         "How the guard attaches. auto: native, else generic.",
         |config, value| config.kernel.xdp = choose(value.text(), Xdp::parse, Xdp::NAMES)?;
     "guard" Choice(Guard::NAMES), Is("observe"),
-        "observe: count what should not come in. enforce: drop it.",
+        "observe: count what should not come in. enforce: drop it. Who is to join must then be in everybody's dyn_seeds.",
         |config, value| config.kernel.guard = choose(value.text(), Guard::parse, Guard::NAMES)?;
     "guard_syn_rate" Count(0, MAX), Is("0"),
-        "New connections a second from one address. 0: no limit.",
+        "New connections a second from one address, to listen and to stats_listen. Members may open more. 0: no limit.",
         |config, value| config.kernel.guard_syn_rate = value.number();
     "flows_max" Count(0, 65_536), Is("1024"),
         "Client connections that the kernel may route at one time.",
@@ -353,6 +353,13 @@ fn level(key: &str, text: &str) -> Result<ConsistencyLevel, Reason> {
 
 fn choose<T>(text: &str, parse: fn(&str) -> Option<T>, names: &[&str]) -> Result<T, Reason> {
     parse(text).ok_or_else(|| Reason::of(format!("must be one of '{}'", names.join("' '"))))
+}
+
+/// Twice the same is once.
+fn interface(known: &mut Vec<String>, name: &str) {
+    if !known.iter().any(|known| known == name) {
+        known.push(name.to_owned());
+    }
 }
 
 fn mbuf_size(bytes: u64) -> Result<usize, Reason> {

@@ -10,6 +10,7 @@ use dynomite_common::limits::{ARGS_MAX, RANGES_MAX};
 use dynomite_common::token::Token;
 use serde_json::json;
 
+use super::guard::Guarding;
 use crate::always;
 use crate::config::{Address, Config, KernelMode};
 use crate::control::{Control, NodeState};
@@ -26,6 +27,7 @@ pub struct Kernel {
     config: Config,
     control: Arc<Control>,
     proven: Option<Proven>,
+    guarding: Option<Arc<Guarding>>,
     state: Mutex<State>,
 }
 
@@ -58,8 +60,12 @@ impl Kernel {
             }
             Some(off) => always!("fast path: off, {off}"),
         }
+        let guarding = Guarding::start(config, &topology).map(Arc::new);
+        if let (KernelMode::Required, Some(fault)) = (config.kernel.mode, guarding.as_ref().and_then(|it| it.fault())) {
+            bail!("kernel.mode is required, but the guard cannot be had: {fault}");
+        }
         let state = Mutex::new(State { topology, off });
-        let kernel = Arc::new(Kernel { config: config.clone(), control, proven, state });
+        let kernel = Arc::new(Kernel { config: config.clone(), control, proven, guarding, state });
         kernel.publish(&mut kernel.state());
         let weak = Arc::downgrade(&kernel);
         // Told in the thread that makes a change, before whoever asked for it hears that it is done.
@@ -76,8 +82,16 @@ impl Kernel {
         self.proven.as_ref().map(|proven| proven.path.clone())
     }
 
+    /// Work for the control thread.
+    pub fn guarding(&self) -> Option<Arc<Guarding>> {
+        self.guarding.clone()
+    }
+
     /// Another topology is about to take effect: to be called before any worker hears of it.
     pub fn set_topology(&self, topology: Arc<Topology>) {
+        if let Some(guarding) = &self.guarding {
+            guarding.set_topology(&topology);
+        }
         let mut state = self.state();
         state.topology = topology;
         self.publish(&mut state);
@@ -210,7 +224,8 @@ impl KernelSwitch for Kernel {
     fn describe(&self) -> String {
         let state = self.state();
         let proven = self.proven.as_ref();
-        let trials: Vec<_> = proven.map_or(&[][..], |proven| &proven.trials).iter().collect();
+        let guarded = self.guarding.as_ref().map_or(&[][..], |guarding| guarding.trials());
+        let trials = proven.map_or(&[][..], |proven| &proven.trials).iter().chain(guarded);
         let document = json!({
             "mode": self.config.kernel.mode.name(),
             "route": {
@@ -219,7 +234,8 @@ impl KernelSwitch for Kernel {
                 "flows": proven.map(|proven| proven.path.flows_now()),
                 "flows_max": self.config.kernel.flows_max,
             },
-            "self_test": trials.iter().map(|trial| json!({
+            "guard": self.guarding.as_ref().map(|guarding| guarding.describe()),
+            "self_test": trials.map(|trial| json!({
                 "name": trial.name,
                 "milliseconds": trial.took.as_secs_f64() * 1e3,
                 "fault": trial.fault,
@@ -229,6 +245,9 @@ impl KernelSwitch for Kernel {
     }
 
     fn switch(&self, on: bool) -> Result<(), String> {
+        if let Some(guarding) = &self.guarding {
+            guarding.switch(on);
+        }
         let mut state = self.state();
         if self.proven.is_none() {
             return match &state.off {
@@ -251,6 +270,9 @@ impl Sections for Kernel {
         let why = self.state().off.as_ref().map(ToString::to_string);
         section.gauge("route_on", "1 when the kernel answers what it can", why.is_none().into());
         section.text("route_why", "why it does not", why.unwrap_or_default());
+        if let Some(guarding) = &self.guarding {
+            guarding.show(&mut section);
+        }
         let Some(proven) = &self.proven else { return vec![section] };
         section.gauge("flows_now", "clients in the kernel, and on their way there", proven.path.flows_now().into());
         section.gauge("flows_max", "clients that may be there", self.config.kernel.flows_max as u64);

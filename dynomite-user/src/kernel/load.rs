@@ -19,7 +19,7 @@ use super::btf::Btf;
 use super::sys::Mapping;
 
 /// The object as it was built: from source when `cargo xtask ebpf` had a toolchain for it, else as kept in the repository.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dynomite-ebpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dynomite-ebpf.o"));
 
 /// Why something could not be brought into the kernel.
 #[derive(Debug)]
@@ -106,6 +106,9 @@ impl Loaded {
             .map_max_entries(map::FLOWS, flows_max)
             .map_max_entries(map::CLIENTS, flows_max)
             .map_max_entries(map::DATASTORES, flows_max)
+            // The guard has an object of its own.
+            .map_max_entries(map::SOURCES, 1)
+            .map_max_entries(map::GUARDED, 1)
             .override_global("SKB_CB", &offsets.skb_cb, true)
             .override_global("SKB_SK", &offsets.skb_sk, true)
             .override_global("SOCK_WMEM_QUEUED", &offsets.sock_wmem_queued, true)
@@ -182,7 +185,7 @@ impl Loaded {
     }
 }
 
-fn take<T: TryFrom<aya::maps::Map>>(object: &mut Ebpf, name: &str) -> Result<T, LoadError>
+pub(super) fn take<T: TryFrom<aya::maps::Map>>(object: &mut Ebpf, name: &str) -> Result<T, LoadError>
 where
     T::Error: std::fmt::Display,
 {
@@ -200,7 +203,7 @@ fn shared<T>(object: &mut Ebpf, name: &str, len: usize) -> Result<Mapping<T>, Lo
     Mapping::new(fd, len).map_err(LoadError::NotMapped)
 }
 
-fn get<'a, T>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, LoadError>
+pub(super) fn get<'a, T>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, LoadError>
 where
     &'a mut T: TryFrom<&'a mut aya::programs::Program>,
 {
@@ -208,13 +211,13 @@ where
     program.ok_or_else(|| LoadError::Object(format!("no program {name} in the object")))
 }
 
-fn walked(object: &Ebpf, name: &str) -> u32 {
+pub(super) fn walked(object: &Ebpf, name: &str) -> u32 {
     let info = object.program(name).and_then(|program| program.info().ok());
     info.and_then(|info| info.verified_instruction_count()).unwrap_or(0)
 }
 
 /// The last lines of what the verifier says tell what it did not like.
-fn refused(program: &'static str, error: &ProgramError) -> LoadError {
+pub(super) fn refused(program: &'static str, error: &ProgramError) -> LoadError {
     let words = match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
@@ -232,7 +235,7 @@ fn not_attached(program: &'static str, error: &dyn std::error::Error) -> LoadErr
 }
 
 /// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

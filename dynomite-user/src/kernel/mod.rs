@@ -3,12 +3,13 @@
 //! length, the coordinator, configuration files.
 //!
 //! In reading order: `load` (object → kernel), `flow` (one adopted client), `turn` (what the daemon may do with it),
-//! `habit` (who is taken in), `relay` (long replies), `events`, `slots`, `btf`, `sys`.
+//! `habit` (who is taken in), `relay` (long replies), `events`, `slots`, `btf`, `sys`; and beside all that, `guard`.
 
 mod btf;
 mod counts;
 mod events;
 mod flow;
+pub mod guard;
 pub mod habit;
 mod load;
 pub mod probe;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
+use super::guard::Guard;
 use super::selftest::{self, Trial};
 use super::{FastPath, Language, LoadError, Progress, Settings};
 
@@ -98,8 +99,7 @@ pub fn start(mut settings: Settings, cgroup: Option<PathBuf>, greetings: &[&[u8]
         return Err(Off::BadCgroup(settings.cgroup, error));
     }
     let lock = Lock::take(settings.datastore)?;
-    // Maps count as locked memory on kernels before 5.11. Where we may not, creating the maps says so.
-    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+    lift_memory_limit();
     let path = FastPath::start(&settings).map_err(|error| match error {
         LoadError::Refused { .. } if is_locked_down() => Off::LockedDown,
         error => Off::Load(error),
@@ -114,6 +114,28 @@ pub fn start(mut settings: Settings, cgroup: Option<PathBuf>, greetings: &[&[u8]
         return Err(Off::Unseen(settings.cgroup));
     }
     Ok(Proven { path, trials, _lock: lock })
+}
+
+/// The guard's program, proven, attached nowhere. It needs neither a datastore nor a cgroup.
+pub fn guard() -> Result<(Guard, Vec<Trial>), Off> {
+    let mut missing = missing_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    // Only for reading kernel memory, which this one does not.
+    missing.retain(|name| *name != "CAP_PERFMON");
+    if !missing.is_empty() {
+        return Err(Off::NotAllowed(missing));
+    }
+    lift_memory_limit();
+    let guard = Guard::load().map_err(Off::Load)?;
+    let mut trials = guard.prove();
+    match trials.iter().position(|trial| trial.fault.is_some()) {
+        Some(failed) => Err(Off::SelfTest(trials.swap_remove(failed))),
+        None => Ok((guard, trials)),
+    }
+}
+
+/// Maps count as locked memory on kernels before 5.11. Where we may not, creating the maps says so.
+fn lift_memory_limit() {
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 }
 
 /// What this host can do, for people: the same questions with a datastore of our own making.

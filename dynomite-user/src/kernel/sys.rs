@@ -4,7 +4,7 @@
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::ops::Deref;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 
 use dynomite_common::abi::{Config, Table};
@@ -154,6 +154,34 @@ pub fn all_programs_left() -> io::Result<()> {
     const GLOBAL: libc::c_int = 1;
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0) as libc::c_int })
+}
+
+/// Attaches an XDP program to an interface for as long as the link lives, in the driver or in the network stack. aya's own
+/// way falls back to one that replaces whatever program is there, and that stays when we are gone.
+pub fn attach_xdp(program: BorrowedFd<'_>, interface: u32, native: bool) -> io::Result<OwnedFd> {
+    const LINK_CREATE: libc::c_int = 28;
+    /// The beginning of the command's own part of `union bpf_attr`; the kernel takes what is missing for zeros.
+    #[repr(C)]
+    struct LinkCreate {
+        program: u32,
+        interface: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    const XDP: u32 = 37;
+    let (in_stack, in_driver) = (1 << 1, 1 << 2);
+    let link = LinkCreate {
+        program: program.as_raw_fd() as u32,
+        interface,
+        attach_type: XDP,
+        flags: if native { in_driver } else { in_stack },
+    };
+    // SAFETY: the kernel reads as many bytes as it is told.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_bpf, LINK_CREATE, &raw const link, size_of::<LinkCreate>()) as libc::c_int;
+        check(fd)?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
 }
 
 fn set_option<T>(fd: RawFd, level: i32, name: i32, value: &T) -> io::Result<()> {

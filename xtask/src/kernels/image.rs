@@ -15,7 +15,7 @@ use crate::shell;
 const MODULES: &[&str] = &["veth", "8021q"];
 
 /// Programs of this machine that the tests call.
-const PROGRAMS: &[&str] = &["redis-server", "memcached", "ip", "setpriv"];
+const PROGRAMS: &[&str] = &["redis-server", "memcached", "ip", "setpriv", "unshare", "nsenter"];
 
 pub fn write(to: &Path, files: &Files, daemon: &Path, tests: &Path, names: &[String], seconds: u64) -> Result<()> {
     let scratch = tempfile_beside(to);

@@ -1,0 +1,95 @@
+//! xdp: packets to our ports, counted by class and ruling; what should not come in is dropped where that is wished for.
+//! Everything else passes untouched.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use dynomite_common::frame::{self, Frame, Seen, Segment};
+use dynomite_common::guard::{Cell, Class, Mode, Rules, Ruling, count_in_second};
+use dynomite_common::verifier::within;
+
+use crate::maps::{GUARDED, MEMBERS, RULES, SOURCES};
+
+#[xdp]
+pub fn guard(ctx: XdpContext) -> u32 {
+    let Some(rules) = RULES.get(0) else { return xdp_action::XDP_PASS };
+    if rules.mode == Mode::Off as u32 {
+        return xdp_action::XDP_PASS;
+    }
+    let Some((class, ruling)) = judge(&ctx, rules) else { return xdp_action::XDP_PASS };
+    count(&ctx, class, ruling);
+    if ruling.rejects() && rules.mode == Mode::Enforce as u32 {
+        return xdp_action::XDP_DROP;
+    }
+    xdp_action::XDP_PASS
+}
+
+/// None: not for us.
+#[inline(always)]
+fn judge(ctx: &XdpContext, rules: &Rules) -> Option<(Class, Ruling)> {
+    let segment = match frame::look(&Packet(ctx)) {
+        Seen::Other => return None,
+        Seen::Unread(why) => return Some((Class::Unread, Ruling::of_unread(why))),
+        Seen::Tcp(segment) => segment,
+    };
+    let class = rules.class(&segment)?;
+    let ruling = rules.judge(class, segment.flags, || is_member(&segment), |rate| is_within(&segment, rate));
+    Some((class, ruling))
+}
+
+#[inline(always)]
+fn is_member(segment: &Segment) -> bool {
+    // SAFETY: only whether it is there is looked at.
+    unsafe { MEMBERS.get(&segment.source) }.is_some()
+}
+
+#[inline(always)]
+fn is_within(segment: &Segment, rate: u32) -> bool {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    match SOURCES.get_ptr_mut(&segment.source) {
+        // SAFETY: an element of the map, read and written as one word.
+        Some(entry) => unsafe {
+            let (next, within) = count_in_second(entry.read_volatile(), now, rate);
+            entry.write_volatile(next);
+            within
+        },
+        None => {
+            let (first, within) = count_in_second(0, now, rate);
+            // Without room nobody is kept out.
+            let _ = SOURCES.insert(&segment.source, &first, 0);
+            within
+        }
+    }
+}
+
+/// Cells are there for the interfaces that the daemon has attached to.
+#[inline(always)]
+fn count(ctx: &XdpContext, class: Class, ruling: Ruling) {
+    // SAFETY: a field of the context, which outlives the program.
+    let interface = unsafe { (*ctx.ctx).ingress_ifindex };
+    let cell = Cell { interface, class: class as u32, ruling: ruling as u32 };
+    if let Some(tally) = GUARDED.get_ptr_mut(&cell) {
+        // SAFETY: this processor's own element.
+        unsafe {
+            (*tally).times += 1;
+            (*tally).bytes += (ctx.data_end() - ctx.data()) as u64;
+        }
+    }
+}
+
+struct Packet<'a>(&'a XdpContext);
+
+impl Frame for Packet<'_> {
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        // `look` goes no further than this; a verifier has to be shown.
+        let at = self.0.data() + within::<1024>(at);
+        if at + N > self.0.data_end() {
+            return None;
+        }
+        // SAFETY: checked just now against the packet's end; bytes may stand anywhere.
+        Some(unsafe { *(at as *const [u8; N]) })
+    }
+}
