@@ -63,6 +63,9 @@ rulings! {
 }
 
 impl Ruling {
+    /// Numbers are below this.
+    pub const COUNT: u32 = 16;
+
     /// Such packets should not come in.
     pub const fn rejects(self) -> bool {
         self as u32 >= Ruling::Stranger as u32
@@ -365,6 +368,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Ruling::ALL.len());
+        assert!(Ruling::ALL.iter().all(|&ruling| (ruling as u32) < Ruling::COUNT));
         assert!(Ruling::ALL.iter().all(|ruling| Class::ALL.iter().any(|&class| ruling.is_of(class))));
         let cells = Ruling::ALL.iter().map(|ruling| Class::ALL.iter().filter(|&&class| ruling.is_of(class)).count());
         assert!(cells.sum::<usize>() as u32 <= crate::limits::CELLS_MAX / crate::limits::INTERFACES_MAX);

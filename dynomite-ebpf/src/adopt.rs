@@ -4,6 +4,7 @@
 use aya_ebpf::bindings::{BPF_NOEXIST, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB};
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
+use aya_log_ebpf::warn;
 use dynomite_common::abi::Port;
 use dynomite_common::reason::Reason;
 
@@ -42,7 +43,11 @@ fn catch(ctx: &SockOpsContext) -> Option<Reason> {
             // SAFETY: the context is the kernel's own.
             let taken = unsafe { DATASTORES.update(index, ctx.ops, BPF_NOEXIST.into()) };
             slot.adopted.datastore.set(if taken.is_ok() { 1 } else { 2 });
-            Some(if taken.is_ok() { Reason::Adopted } else { Reason::AdoptRefused })
+            if let Err(error) = taken {
+                warn!(ctx, "a connection of the datastore was not adopted: error {}", error);
+                return Some(Reason::AdoptRefused);
+            }
+            Some(Reason::Adopted)
         }
         Port::Shortcut { .. } => None,
     }

@@ -5,11 +5,12 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::warn;
 use dynomite_common::frame::{self, Frame, Seen, Segment};
 use dynomite_common::guard::{Cell, Class, Mode, Rules, Ruling, count_in_second};
 use dynomite_common::verifier::within;
 
-use crate::maps::{GUARDED, MEMBERS, RULES, SOURCES};
+use crate::maps::{GUARDED, MEMBERS, RULES, SAID, SOURCES};
 
 #[xdp]
 pub fn guard(ctx: XdpContext) -> u32 {
@@ -17,8 +18,11 @@ pub fn guard(ctx: XdpContext) -> u32 {
     if rules.mode == Mode::Off as u32 {
         return xdp_action::XDP_PASS;
     }
-    let Some((class, ruling)) = judge(&ctx, rules) else { return xdp_action::XDP_PASS };
+    let Some((class, source, ruling)) = judge(&ctx, rules) else { return xdp_action::XDP_PASS };
     count(&ctx, class, ruling);
+    if ruling.rejects() {
+        say(&ctx, &source, ruling);
+    }
     if ruling.rejects() && rules.mode == Mode::Enforce as u32 {
         return xdp_action::XDP_DROP;
     }
@@ -27,15 +31,15 @@ pub fn guard(ctx: XdpContext) -> u32 {
 
 /// None: not for us.
 #[inline(always)]
-fn judge(ctx: &XdpContext, rules: &Rules) -> Option<(Class, Ruling)> {
+fn judge(ctx: &XdpContext, rules: &Rules) -> Option<(Class, [u32; 4], Ruling)> {
     let segment = match frame::look(&Packet(ctx)) {
         Seen::Other => return None,
-        Seen::Unread(why) => return Some((Class::Unread, Ruling::of_unread(why))),
+        Seen::Unread(why) => return Some((Class::Unread, [0; 4], Ruling::of_unread(why))),
         Seen::Tcp(segment) => segment,
     };
     let class = rules.class(&segment)?;
     let ruling = rules.judge(class, segment.flags, || is_member(&segment), |rate| is_within(&segment, rate));
-    Some((class, ruling))
+    Some((class, segment.source, ruling))
 }
 
 #[inline(always)]
@@ -76,6 +80,28 @@ fn count(ctx: &XdpContext, class: Class, ruling: Ruling) {
             (*tally).times += 1;
             (*tally).bytes += (ctx.data_end() - ctx.data()) as u64;
         }
+    }
+}
+
+/// A sample: of each ruling, one packet a second. All of them are counted.
+#[inline(always)]
+fn say(ctx: &XdpContext, source: &[u32; 4], ruling: Ruling) {
+    const SECOND: u64 = 1_000_000_000;
+    let Some(last) = SAID.get_ptr_mut(ruling as u32) else { return };
+    // SAFETY: a helper without arguments; an element of the map, read and written as one word.
+    unsafe {
+        let now = bpf_ktime_get_ns();
+        if now - last.read_volatile() < SECOND {
+            return;
+        }
+        last.write_volatile(now);
+    }
+    // SAFETY: the same sixteen bytes.
+    let source: [u8; 16] = unsafe { core::mem::transmute(*source) };
+    match ruling {
+        Ruling::Stranger => warn!(ctx, "guard: {:i} is no member, and connects to the peer port", source),
+        Ruling::BadFlags => warn!(ctx, "guard: {:i} sends flags that TCP does not know", source),
+        _ => warn!(ctx, "guard: {:i} opens too many connections in a second", source),
     }
 }
 

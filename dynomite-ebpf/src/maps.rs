@@ -5,7 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SockMap};
 use dynomite_common::abi::{CommandRow, Config, FlowKey, Name};
 use dynomite_common::flow::Slot;
-use dynomite_common::guard::{Cell, Rules};
+use dynomite_common::guard::{Cell, Rules, Ruling};
 use dynomite_common::limits::{
     CELLS_MAX, COMMANDS_MAX, EVENTS_BYTES, FLOWS_DEFAULT, HEAD_BYTES, MEMBERS_MAX, SOURCES_MAX,
 };
@@ -84,3 +84,7 @@ pub static SOURCES: LruHashMap<[u32; 4], u64> = LruHashMap::with_max_entries(SOU
 /// A counter per interface, class and ruling. Made by the daemon when it attaches, counted up by `guard`.
 #[map]
 pub static GUARDED: PerCpuHashMap<Cell, Tally> = PerCpuHashMap::with_max_entries(CELLS_MAX, 0);
+
+/// When `guard` last said something, by ruling.
+#[map]
+pub static SAID: Array<u64> = Array::with_max_entries(Ruling::COUNT, 0);

@@ -91,7 +91,7 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("stats: cannot listen at {}", parts.config.stats_listen))?;
     let board = Board::new(parts.registry.control());
     let running = Workers::start(&parts, Clock::start(), board.clone())?;
-    let guarding = kernel.guarding();
+    kernel.spawn(&runtime);
     let admin = Arc::new(Admin {
         control: parts.control.clone(),
         registry: parts.registry.clone(),
@@ -104,9 +104,6 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
         kernel: Some(kernel),
     });
     runtime.spawn(board.resolve());
-    if let Some(guarding) = guarding {
-        runtime.spawn(guarding.resolve());
-    }
     runtime.block_on(control_thread(stats_listener, admin, &mut signals, &parts));
 
     parts.control.drain();

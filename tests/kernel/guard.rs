@@ -177,7 +177,7 @@ fn the_program_decides_as_it_does_here() {
     let mut random = Random::from_seed(random::seed());
     let extensions: [&[(u8, usize)]; 6] =
         [&[], &[], &[(0, 8)], &[(43, 24), (44, 8)], &[(51, 24)], &[(60, 8), (60, 8), (60, 8), (60, 8), (60, 8)]];
-    for _ in 0..20_000 {
+    for _ in 0..5_000 {
         let family = random.below(2);
         let source = [NODE, MEMBER, STRANGER][random.below(3)][family];
         let recipe = Recipe {
@@ -326,6 +326,8 @@ fn a_node_guards_and_lets_go_when_it_ends() {
             assert!(about.contains(part), "no {part} in {about}");
         }
         assert!(node.log().contains("guard: not at eth7: there is no such interface"), "{}", node.log());
+        let said = format!("kernel: guard: ::ffff:{} is no member, and connects to the peer port", STRANGER[0]);
+        until("the program's words are in the log", || node.log().contains(&said));
         ends(&mut node);
         assert!(holds_within(TIMEOUT, || !is_taken(&cable)), "the program is still there");
         cable.send(&[Recipe::new(ip(STRANGER[0]), ip(NODE[0]), PEER_PORT, SYN)]);

@@ -131,8 +131,8 @@ fn test_binary() -> Result<PathBuf> {
     }
     let lines = String::from_utf8(output.stdout)?;
     // One word of cargo's messages is all that is wanted of them. The package's programs are built beside its tests.
-    let of_tests = lines.lines().filter(|line| line.contains("\"kind\":[\"test\"]"));
-    let executable = of_tests.filter_map(|line| line.split_once("\"executable\":\"")).last();
+    let mut of_tests = lines.lines().filter(|line| line.contains("\"kind\":[\"test\"]"));
+    let executable = of_tests.find_map(|line| line.split_once("\"executable\":\""));
     let path = executable.and_then(|(_, rest)| rest.split('"').next()).context("cargo names no executable")?;
     Ok(path.into())
 }

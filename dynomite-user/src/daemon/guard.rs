@@ -14,6 +14,7 @@ use crate::config::{Address, Config, Guard as Wish, KernelMode, Xdp};
 use crate::kernel::guard::{Guard, NotAttached, Place};
 use crate::kernel::probe::{self, Off};
 use crate::kernel::selftest::Trial;
+use crate::kernel::words::Words;
 use crate::ring::Topology;
 use crate::stats::render::Section;
 
@@ -30,6 +31,7 @@ pub struct Guarding {
     guard: Result<Guard, Off>,
     interfaces: Vec<(String, Result<Place, NotAttached>)>,
     trials: Vec<Trial>,
+    words: Mutex<Option<Words>>,
     members: Mutex<Members>,
 }
 
@@ -50,10 +52,14 @@ impl Guarding {
             guard: Err(Off::Configured),
             interfaces: Vec::new(),
             trials: Vec::new(),
+            words: Mutex::default(),
             members: Mutex::default(),
         };
         match prepared(config) {
-            Ok((guard, trials)) => (guarding.guard, guarding.trials) = (Ok(guard), trials),
+            Ok((mut guard, trials)) => {
+                guarding.words = Mutex::new(guard.words.take());
+                (guarding.guard, guarding.trials) = (Ok(guard), trials);
+            }
             Err(off) => {
                 always!("guard: off, {off}");
                 guarding.guard = Err(off);
@@ -89,6 +95,10 @@ impl Guarding {
                 Some(format!("{name}: {error}"))
             }),
         }
+    }
+
+    pub fn take_words(&self) -> Option<Words> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub fn trials(&self) -> &[Trial] {

@@ -82,9 +82,18 @@ impl Kernel {
         self.proven.as_ref().map(|proven| proven.path.clone())
     }
 
-    /// Work for the control thread.
-    pub fn guarding(&self) -> Option<Arc<Guarding>> {
-        self.guarding.clone()
+    /// Work for the control thread: names of members, words of the programs.
+    pub fn spawn(&self, runtime: &tokio::runtime::Runtime) {
+        let mut words = vec![self.proven.as_ref().and_then(|proven| proven.path.take_words())];
+        if let Some(guarding) = &self.guarding {
+            words.push(guarding.take_words());
+            runtime.spawn(guarding.clone().resolve());
+        }
+        for words in words.into_iter().flatten() {
+            if let Err(error) = words.follow() {
+                tracing::error!("the kernel's words are not heard: {error}");
+            }
+        }
     }
 
     /// Another topology is about to take effect: to be called before any worker hears of it.

@@ -26,6 +26,7 @@ use super::flow::address_words;
 use super::load::{LoadError, OBJECT, get, refused, take, walked};
 use super::selftest::Trial;
 use super::sys;
+use super::words::{self, Words};
 
 /// What the program does with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,8 @@ pub struct Count {
 pub struct Guard {
     /// How many instructions the verifier walked; 0 on kernels that do not tell (before 5.16).
     pub walked: u32,
+    /// What it has to say, for who wants to hear it.
+    pub words: Option<Words>,
     attached: Vec<Attached>,
     maps: Mutex<Maps>,
     object: Ebpf,
@@ -114,11 +117,17 @@ struct Maps {
 impl Guard {
     /// Loads the program. It looks at nothing before it is attached and told its rules.
     pub fn load() -> Result<Guard, LoadError> {
+        words::if_possible(Guard::load_with)
+    }
+
+    fn load_with(level: u8) -> Result<Guard, LoadError> {
         // The object's other programs are not loaded, so their maps need not be large.
         let others = [map::SLOTS, map::FLOWS, map::CLIENTS, map::DATASTORES, map::PORTS, map::COMMANDS];
         let mut loader = EbpfLoader::new();
         others.iter().for_each(|name| _ = loader.map_max_entries(name, 1));
         let mut object = loader
+            .map_max_entries(words::MAP, words::BYTES)
+            .override_global(words::LEVEL, &level, true)
             .verifier_log_level(VerifierLogLevel::STATS)
             .load(OBJECT)
             .map_err(|error| LoadError::Object(super::load::chain(&error)))?;
@@ -131,10 +140,11 @@ impl Guard {
             counts: take(&mut object, map::GUARDED)?,
         };
         let walked = walked(&object, program::GUARD);
-        Ok(Guard { walked, attached: Vec::new(), maps: Mutex::new(maps), object })
+        let words = Words::of(&mut object);
+        Ok(Guard { walked, words, attached: Vec::new(), maps: Mutex::new(maps), object })
     }
 
-    /// Proof on this kernel: packets of our own making, which go nowhere. To be called before anything is attached.
+    /// Proof on this kernel: packets of our own making, which go nowhere. Its rules and members are others afterwards.
     pub fn prove(&self) -> Vec<Trial> {
         trials::run(self)
     }

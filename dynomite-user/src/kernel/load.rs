@@ -17,6 +17,7 @@ use dynomite_common::reason::{Reason, Tally};
 
 use super::btf::Btf;
 use super::sys::Mapping;
+use super::words::{self, Words};
 
 /// The object as it was built: from source when `cargo xtask ebpf` had a toolchain for it, else as kept in the repository.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dynomite-ebpf.o"));
@@ -78,6 +79,8 @@ impl Offsets {
 pub struct Loaded {
     /// How many instructions the verifier walked, by program.
     pub walked: Vec<(&'static str, u32)>,
+    /// What they have to say, for who wants to hear it.
+    pub words: Mutex<Option<Words>>,
     pub slots: Mapping<Slot>,
     pub ports: Mapping<Count>,
     config: Mapping<Config>,
@@ -99,6 +102,10 @@ pub struct Maps {
 impl Loaded {
     /// `adopt` sees the sockets of `cgroup` and below.
     pub fn new(cgroup: &Path, flows_max: u32, offsets: Offsets) -> Result<Loaded, LoadError> {
+        words::if_possible(|level| Loaded::with(cgroup, flows_max, offsets, level))
+    }
+
+    fn with(cgroup: &Path, flows_max: u32, offsets: Offsets, level: u8) -> Result<Loaded, LoadError> {
         let mut object = EbpfLoader::new()
             // The verifier's account of its walk is megabytes; it is asked for again only when it says no.
             .verifier_log_level(VerifierLogLevel::STATS)
@@ -109,6 +116,8 @@ impl Loaded {
             // The guard has an object of its own.
             .map_max_entries(map::SOURCES, 1)
             .map_max_entries(map::GUARDED, 1)
+            .map_max_entries(words::MAP, words::BYTES)
+            .override_global(words::LEVEL, &level, true)
             .override_global("SKB_CB", &offsets.skb_cb, true)
             .override_global("SKB_SK", &offsets.skb_sk, true)
             .override_global("SOCK_WMEM_QUEUED", &offsets.sock_wmem_queued, true)
@@ -147,7 +156,8 @@ impl Loaded {
         let cgroup = File::open(cgroup).map_err(|error| not_attached(program::ADOPT, &error))?;
         adopt.attach(cgroup, CgroupAttachMode::Single).map_err(|error| not_attached(program::ADOPT, &error))?;
 
-        Ok(Loaded { walked, slots, ports, config, maps: Mutex::new(maps), _object: object })
+        let words = Mutex::new(Words::of(&mut object));
+        Ok(Loaded { walked, words, slots, ports, config, maps: Mutex::new(maps), _object: object })
     }
 
     pub fn maps(&self) -> MutexGuard<'_, Maps> {

@@ -3,7 +3,7 @@
 //! length, the coordinator, configuration files.
 //!
 //! In reading order: `load` (object → kernel), `flow` (one adopted client), `turn` (what the daemon may do with it),
-//! `habit` (who is taken in), `relay` (long replies), `events`, `slots`, `btf`, `sys`; and beside all that, `guard`.
+//! `habit` (who is taken in), `relay` (long replies), `events`, `words`, `slots`, `btf`, `sys`; and beside all that, `guard`.
 
 mod btf;
 mod counts;
@@ -18,6 +18,7 @@ pub mod selftest;
 mod slots;
 mod sys;
 mod turn;
+pub mod words;
 
 use std::fmt;
 use std::io;
@@ -43,6 +44,7 @@ pub use turn::{Turn, View};
 
 use load::{Loaded, Offsets};
 use slots::Slots;
+use words::Words;
 
 /// What the datastore speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +231,11 @@ impl FastPath {
     /// How many instructions the verifier walked, by program; 0 on kernels that do not tell (before 5.16).
     pub fn walked(&self) -> &[(&'static str, u32)] {
         &self.loaded.walked
+    }
+
+    /// What the programs have to say, once.
+    pub fn take_words(&self) -> Option<Words> {
+        lock(&self.loaded.words).take()
     }
 
     pub fn counts(&self) -> &Counts {

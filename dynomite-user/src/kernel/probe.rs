@@ -125,12 +125,12 @@ pub fn guard() -> Result<(Guard, Vec<Trial>), Off> {
         return Err(Off::NotAllowed(missing));
     }
     lift_memory_limit();
-    let guard = Guard::load().map_err(Off::Load)?;
-    let mut trials = guard.prove();
-    match trials.iter().position(|trial| trial.fault.is_some()) {
-        Some(failed) => Err(Off::SelfTest(trials.swap_remove(failed))),
-        None => Ok((guard, trials)),
+    // One for the trials, which leave traces and make it talk, and one for work.
+    let mut trials = Guard::load().map_err(Off::Load)?.prove();
+    if let Some(failed) = trials.iter().position(|trial| trial.fault.is_some()) {
+        return Err(Off::SelfTest(trials.swap_remove(failed)));
     }
+    Ok((Guard::load().map_err(Off::Load)?, trials))
 }
 
 /// Maps count as locked memory on kernels before 5.11. Where we may not, creating the maps says so.
