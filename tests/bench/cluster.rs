@@ -28,8 +28,9 @@ fn forwarded(args: &Args) -> Result<()> {
     let mut places = vec![Place::direct(&datastores[1])];
     let mut rest = Vec::new();
     start(args, &shape, &datastores, &mut places, &mut rest)?;
+    let slow = suite::pace(load(1, 1), &places[0])?;
     let mut tasks =
-        vec![Task::throughput(load(50, 16)), Task::throughput(load(50, 1)), Task::latency(load(1, 1), 2_000.0)];
+        vec![Task::throughput(load(50, 16)), Task::throughput(load(50, 1)), Task::latency(load(1, 1), slow)];
     if args.quick {
         tasks.truncate(2);
     }

@@ -24,16 +24,21 @@ pub fn run(args: &Args) -> Result<()> {
         Load::new(Verb::Get, value_bytes, 1, 1).fill(datastore.address())?;
     }
     until("the fast path is on", || places[2].as_node().is_some_and(|node| !node.get("/kernel").contains("off")));
-    suite::run(args, "The fast path in the kernel", &places, tasks(args.quick))
+    let tasks = tasks(args.quick, &places[0])?;
+    suite::run(args, "The fast path in the kernel", &places, tasks)
 }
 
-fn tasks(quick: bool) -> Vec<Task> {
+fn tasks(quick: bool, direct: &Place) -> Result<Vec<Task>> {
     let get = |value_bytes, connections, pipeline| Load::new(Verb::Get, value_bytes, connections, pipeline);
+    let (one, eight, fifty) = (get(100, 1, 1), get(100, 8, 1), get(100, 50, 1));
+    let (slow, brisk, fast) = (suite::pace(one, direct)?, suite::pace(eight, direct)?, suite::pace(fifty, direct)?);
     let mut tasks = vec![
-        Task::latency(get(100, 1, 1), 10_000.0),
-        Task::cpu(get(100, 1, 1), 10_000.0),
-        Task::own_cpu(get(100, 1, 1), 10_000.0),
-        Task::latency(get(100, 8, 1), 20_000.0),
+        Task::latency(one, slow),
+        Task::cpu(one, slow),
+        Task::own_cpu(one, slow),
+        Task::latency(eight, brisk),
+        Task::cpu(eight, brisk),
+        Task::cpu(fifty, fast),
         Task::throughput(get(100, 1, 1)),
         Task::throughput(get(100, 8, 1)),
         Task::throughput(get(100, 50, 1)),
@@ -44,5 +49,5 @@ fn tasks(quick: bool) -> Vec<Task> {
     if quick {
         tasks.truncate(5);
     }
-    tasks
+    Ok(tasks)
 }

@@ -22,7 +22,7 @@ pub fn run(args: &Args) -> Result<()> {
     for value_bytes in [100, 16 << 10] {
         Load::new(Verb::Get, value_bytes, 1, 1).fill(datastore.address())?;
     }
-    let mut tasks = tasks(args.quick);
+    let mut tasks = tasks(args.quick, &places[0])?;
     if open_files > IDLE_CLIENTS as u64 + 100 {
         tasks.push(
             Task::new(format!("{IDLE_CLIENTS} idle clients, memory each"), Unit::Bytes, |place, _| memory(place))
@@ -54,7 +54,7 @@ pub fn others(args: &Args, datastore: &Datastore, places: &mut Vec<Place>) -> Re
     Ok(())
 }
 
-fn tasks(quick: bool) -> Vec<Task> {
+fn tasks(quick: bool, direct: &Place) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
     for verb in [Verb::Get, Verb::Set] {
         for value_bytes in [100, 16 << 10] {
@@ -66,10 +66,12 @@ fn tasks(quick: bool) -> Vec<Task> {
             }
         }
     }
-    tasks.push(Task::latency(Load::new(Verb::Get, 100, 1, 1), 10_000.0));
-    tasks.push(Task::cpu(Load::new(Verb::Get, 100, 50, 1), 20_000.0));
-    tasks.push(Task::own_cpu(Load::new(Verb::Get, 100, 50, 1), 20_000.0));
-    tasks
+    let (one, many) = (Load::new(Verb::Get, 100, 1, 1), Load::new(Verb::Get, 100, 50, 1));
+    let (slow, fast) = (suite::pace(one, direct)?, suite::pace(many, direct)?);
+    tasks.push(Task::latency(one, slow));
+    tasks.push(Task::cpu(many, fast));
+    tasks.push(Task::own_cpu(many, fast));
+    Ok(tasks)
 }
 
 /// What one more idle client costs the process, in bytes.

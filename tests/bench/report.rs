@@ -138,7 +138,7 @@ fn cell(unit: Unit, rounds: &[Measured], place: usize) -> String {
     format!("{shown} ({:.2}, {least:.2}–{most:.2})", median(ratios))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }

@@ -9,7 +9,7 @@ use crate::Args;
 use crate::load::{Generator, Load};
 use crate::machine;
 use crate::places::Place;
-use crate::report::{Measured, Report, Unit};
+use crate::report::{Measured, Report, Unit, median};
 
 type Measure = Box<dyn Fn(&Place, Duration) -> Result<Option<f64>>>;
 
@@ -75,10 +75,23 @@ impl Task {
     }
 }
 
+/// A rate that everybody should be able to keep up with: a quarter of what the first place makes of this load as fast as
+/// it can, in two digits.
+pub fn pace(load: Load, place: &Place) -> Result<f64> {
+    let mut generator = Generator::connect(load, place.address)?;
+    generator.run(Duration::from_millis(200))?;
+    let most =
+        (0..5).map(|_| Ok(generator.run(Duration::from_millis(100))?.per_second())).collect::<Result<Vec<_>>>()?;
+    let rate = median(most) / 4.0;
+    let digits = 10_f64.powf(rate.log10().floor() - 1.0);
+    Ok((rate / digits).round() * digits)
+}
+
 /// Measures everything everywhere, round by round, and writes the report.
 pub fn run(args: &Args, title: &str, places: &[Place], mut tasks: Vec<Task>) -> Result<()> {
-    let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 5 });
-    let time = Duration::from_secs_f64(args.seconds.unwrap_or(if args.quick { 0.5 } else { 1.0 }));
+    let rounds = args.rounds.unwrap_or(if args.quick { 5 } else { 11 });
+    // Many short turns rather than few long ones: who shares the machine with us does so for seconds.
+    let time = Duration::from_secs_f64(args.seconds.unwrap_or(0.3));
     tasks.retain(|task| args.only.is_empty() || args.only.iter().any(|word| task.name.contains(word.as_str())));
     let busy = machine::busy()?;
     if busy > 0.1 {
