@@ -136,9 +136,13 @@ fn memory_is_given_back_after_the_work() {
         until("all clients are gone", || node.stat("client_connections") == 0);
         node.process().rss()
     };
-    let (first, descriptors) = (work(1), node.process().descriptors());
-    let later = (2..5).map(work).min().unwrap_or(0);
-    assert!(later < first + (4 << 20), "{first} bytes after the first run, {later} at best after the next three");
+    // What an allocator keeps depends on which of its arenas was asked for what at the same time, so it takes a few runs until
+    // it has had the worst of it; what leaks goes on growing.
+    let most = (1..4).map(work).max().unwrap_or(0);
+    let descriptors = node.process().descriptors();
+    let later: Vec<usize> = (1..6).map(work).collect();
+    let least = later.iter().copied().min().unwrap_or(0);
+    assert!(least < most + (4 << 20), "{most} bytes at most after the first three runs, then {later:?}");
     assert!(node.process().descriptors() <= descriptors + 4, "descriptors stay behind");
 }
 
