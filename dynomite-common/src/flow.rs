@@ -105,6 +105,8 @@ pub struct Daemon {
     pub armed: Count,
     /// Which flow this is, of all that had this slot.
     pub life: Count,
+    /// 1: the daemon's poll tells it of every segment. 0: it does not, and the route program says when it passes one.
+    pub polls: Count,
 }
 
 /// Written by the adopt program.
@@ -151,10 +153,11 @@ impl Slot {
         for count in [entered, left, done, out, relayed, rest, spoiled] {
             count.set(0);
         }
-        for count in [&daemon.acked, &daemon.relay_acked, &daemon.base_seq, &daemon.armed, &adopted.datastore] {
+        let Daemon { acked, relay_acked, base_seq, armed, polls, life: lives } = daemon;
+        for count in [acked, relay_acked, base_seq, armed, polls, &adopted.datastore] {
             count.set(0);
         }
-        daemon.life.set(life);
+        lives.set(life);
     }
 }
 

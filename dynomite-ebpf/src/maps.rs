@@ -49,7 +49,8 @@ pub static COMMANDS: HashMap<Name, CommandRow> = HashMap::with_max_entries(COMMA
 #[map]
 pub static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(Reason::COUNT, 0);
 
-/// `Event`s for the daemon, when a reply ends that it may be waiting for. Written by `reply`.
+/// `Event`s for the daemon: a reply ended that it may be waiting for, or a segment was passed that its poll does not tell
+/// it of. Written by `reply` and `route`.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 

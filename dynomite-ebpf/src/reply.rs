@@ -5,7 +5,6 @@ use aya_ebpf::bindings::sk_action;
 use aya_ebpf::macros::sk_msg;
 use aya_ebpf::programs::SkMsgContext;
 use dynomite_common::abi::Port;
-use dynomite_common::event::Event;
 use dynomite_common::flow::Slot;
 use dynomite_common::gate::{Carry, Gate, ReplyHead, carry};
 use dynomite_common::peek;
@@ -13,7 +12,8 @@ use dynomite_common::reason::Reason;
 use dynomite_common::verifier::within;
 
 use crate::count::bump;
-use crate::maps::{CLIENTS, CONFIG, EVENTS, PORTS, SLOTS};
+use crate::maps::{CLIENTS, CONFIG, PORTS, SLOTS};
+use crate::tell::tell;
 
 #[sk_msg]
 pub fn reply(ctx: SkMsgContext) -> u32 {
@@ -79,13 +79,6 @@ fn complete(slot: &Slot, index: u32) {
     if Gate::read(slot).open().is_err() {
         tell(slot, index);
     }
-}
-
-#[inline(always)]
-fn tell(slot: &Slot, index: u32) {
-    let event = Event { slot: u64::from(index), life: slot.daemon.life.get() };
-    // A full ring loses nothing but time: the daemon looks at every waiting flow now and then.
-    let _ = EVENTS.output::<Event>(event, 0);
 }
 
 #[inline(always)]

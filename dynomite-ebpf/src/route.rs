@@ -15,6 +15,7 @@ use dynomite_common::token::{self, Token, Window};
 use crate::count::bump;
 use crate::load;
 use crate::maps::{COMMANDS, CONFIG, DATASTORES, FLOWS, SCRATCH, SLOTS, Scratch};
+use crate::tell::tell;
 
 #[stream_verdict]
 pub fn route(ctx: SkBuffContext) -> u32 {
@@ -33,7 +34,11 @@ pub fn route(ctx: SkBuffContext) -> u32 {
     let reason = match decide(&ctx, slot, index, len) {
         Ok(()) => Reason::Routed,
         Err(reason) => {
+            // Counted first, looked second: the daemon says that its poll does not tell it, and then looks at the count.
             slot.route.passed.add(u64::from(len));
+            if slot.daemon.polls.get() == 0 {
+                tell(slot, index);
+            }
             reason
         }
     };

@@ -31,6 +31,26 @@ fn a_client_that_asks_one_thing_at_a_time_is_answered_by_the_kernel() {
     assert_eq!(verdicts(&node, "routed"), routed + 103);
 }
 
+/// The kernel wakes whoever polls a socket for readable bytes even if its program sends them elsewhere.
+#[test]
+fn the_daemon_sleeps_while_the_kernel_answers() {
+    let _alone = crate::alone();
+    let Some((_datastore, node)) = node(&[]) else { return };
+    let mut client = adopted(&node);
+    let (routed, sleeps) = (verdicts(&node, "routed"), node.process().sleeps());
+    for _ in 0..5_000 {
+        assert_eq!(client.ask("GET nothing-here"), Value::Null);
+    }
+    assert_eq!(verdicts(&node, "routed"), routed + 5_000);
+    let woken = node.process().sleeps() - sleeps;
+    assert!(woken < 1_000, "woken {woken} times by 5 000 requests that were not for it");
+    // And it hears what is.
+    for _ in 0..100 {
+        assert_eq!(client.ask("MGET nothing-here"), Value::Array(vec![Value::Null]));
+        assert_eq!(client.ask("GET nothing-here"), Value::Null);
+    }
+}
+
 #[test]
 fn a_half_closed_client_gets_what_is_outstanding() {
     let _alone = crate::alone();

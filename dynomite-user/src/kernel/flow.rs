@@ -53,21 +53,43 @@ struct Adopted {
     written: u64,
     /// Replies of the kernel that are known to be in the client's socket.
     delivered: u64,
+    /// Since when one is on its way there.
+    undelivered_since: Option<Instant>,
     /// Not to be opened again.
     is_shut: bool,
+}
+
+/// Are the kernel's replies where the daemon's may follow them?
+enum Delivery {
+    Done,
+    /// A reply is on its way still.
+    Due,
+    /// It has been for longer than a machine stands still.
+    Lost,
 }
 
 impl Adopted {
     /// The reply program counts a reply when it sends it on its way; the kernel puts it into the client's socket when the
     /// program has returned. Until then nothing of the daemon's may go there, or it would overtake the reply.
-    fn is_delivered(&mut self, view: &View, client: BorrowedFd<'_>) -> bool {
-        let all = self.written_before + self.written + view.out;
-        if self.delivered != view.done && wait_until(|| sys::written(client).is_ok_and(|written| written == all)) {
-            self.delivered = view.done;
+    fn delivery(&mut self, view: &View, client: BorrowedFd<'_>) -> Delivery {
+        if self.delivered == view.done {
+            return Delivery::Done;
         }
-        self.delivered == view.done
+        // More than that: the kernel has gone on answering since the look, if the daemon has nothing of the client's.
+        let all = self.written_before + self.written + view.out;
+        if wait_until(DELIVERY_SPIN, || sys::written(client).is_ok_and(|written| written >= all)) {
+            self.delivered = view.done;
+            self.undelivered_since = None;
+            return Delivery::Done;
+        }
+        let since = *self.undelivered_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > DELIVERY_LIMIT { Delivery::Lost } else { Delivery::Due }
     }
 }
+
+/// A reply is on its way for microseconds, unless whoever writes it lost the processor just then.
+const DELIVERY_SPIN: Duration = Duration::from_millis(1);
+const DELIVERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// What an event on the datastore connection means.
 #[derive(Debug)]
@@ -247,6 +269,7 @@ impl Flow {
             written_before,
             written: 0,
             delivered: 0,
+            undelivered_since: None,
             is_shut: false,
         });
         let is_quiet = is_quiet().map_err(Refused::System)?;
@@ -279,10 +302,14 @@ impl Flow {
         if adopted.forgiven {
             return Turn::Act;
         }
-        match adopted.turns.turn(&view) {
-            Turn::Act | Turn::Cut { .. } if !adopted.is_delivered(&view, client) => Turn::Reset,
-            turn => turn,
+        if adopted.turns.quiet(&view) && !view.spoiled {
+            match adopted.delivery(&view, client) {
+                Delivery::Done => {}
+                Delivery::Due => return Turn::Wait,
+                Delivery::Lost => return Turn::Reset,
+            }
         }
+        adopted.turns.turn(&view)
     }
 
     /// Everything that was read is answered, and the answers are in the socket: the kernel may go on.
@@ -341,8 +368,22 @@ impl Flow {
         let slot = self.slot_state();
         if slot.daemon.armed.get() == Armed::Open as u64 {
             slot.daemon.armed.set(Armed::Watching as u64);
-            wait_until(|| slot.route.entered.get() == slot.route.left.get());
+            wait_until(PROGRAM_LIMIT, || slot.route.entered.get() == slot.route.left.get());
         }
+    }
+
+    /// Has the kernel passed bytes that the daemon has not read?
+    pub fn has_unread(&self) -> bool {
+        match &self.stage {
+            Stage::Adopted(adopted) => !adopted.turns.has_read(&self.view()),
+            _ => false,
+        }
+    }
+
+    /// Does the daemon's poll tell it of every segment? If not, the kernel says when it passes one; what it has passed
+    /// before it knew is to be asked for (`has_unread`).
+    pub fn polls(&self, polls: bool) {
+        self.slot_state().daemon.polls.set(polls.into());
     }
 
     /// Is nothing of this client with the datastore?
@@ -364,8 +405,10 @@ impl Flow {
         if !here(&adopted.turns, &view) {
             return Released::NotYet;
         }
-        if !adopted.is_delivered(&view, client) {
-            return Released::Torn;
+        match adopted.delivery(&view, client) {
+            Delivery::Done => {}
+            Delivery::Due => return Released::NotYet,
+            Delivery::Lost => return Released::Torn,
         }
         let turns = &adopted.turns;
         let whole = |slot: &Slot| {
@@ -401,7 +444,7 @@ impl Flow {
         let _ = self.path.loaded.maps().datastores.clear_index(&self.slot);
         let _ = SockRef::from(&self.datastore).set_linger(Some(Duration::ZERO));
         let _ = self.datastore.shutdown(std::net::Shutdown::Both);
-        wait_until(|| slot.reply.entered.get() == slot.reply.left.get());
+        wait_until(PROGRAM_LIMIT, || slot.reply.entered.get() == slot.reply.left.get());
         let view = View::read(slot);
         let Stage::Adopted(adopted) = &mut self.stage else { return Owed::Nothing };
         if adopted.forgiven || adopted.turns.quiet(&view) {
@@ -469,9 +512,12 @@ pub fn push(client: &impl AsFd) -> io::Result<()> {
 const ESTABLISHED: u8 = 1;
 const CLOSED: u8 = 7;
 
-/// Programs run for microseconds; the limit is for machines that stop in the middle of one. Did it come to hold?
-fn wait_until(condition: impl Fn() -> bool) -> bool {
-    let give_up_at = Instant::now() + Duration::from_secs(1);
+/// Programs run for microseconds; the limit is for machines that stop in the middle of one.
+const PROGRAM_LIMIT: Duration = Duration::from_secs(1);
+
+/// Did it come to hold?
+fn wait_until(limit: Duration, condition: impl Fn() -> bool) -> bool {
+    let give_up_at = Instant::now() + limit;
     let mut tries = 0_u32;
     while !condition() {
         tries += 1;

@@ -113,6 +113,11 @@ impl Turns {
         view.broken_at.is_none() && self.read == self.before + view.passed
     }
 
+    /// Has the daemon read all that was passed to it?
+    pub fn has_read(&self, view: &View) -> bool {
+        self.read >= self.before + view.passed
+    }
+
     /// Nothing is with the datastore or on its way from there.
     pub fn quiet(&self, view: &View) -> bool {
         view.relayed == self.relay_acked && view.sent == view.done + self.relay_acked

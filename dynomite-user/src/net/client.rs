@@ -2,6 +2,7 @@
 //! A peer's connection that asks us is a client too; its replies carry headers (`Role::Peer`).
 
 use mio::{Interest, Registry, Token};
+use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::buffer::{Inbox, Outbox, Pool, write_now};
 use super::stream::Stream;
@@ -35,6 +36,8 @@ pub struct Client {
     /// No more requests are taken from it.
     pub deaf: bool,
     waits_to_write: bool,
+    /// The kernel looks at what comes, and says what is for the daemon: the poll tells only of the end.
+    minds_kernel: bool,
     /// Its own datastore connection, by index.
     pub private: Option<usize>,
     pub role: super::peer_in::Role,
@@ -64,6 +67,7 @@ impl Client {
             closing: false,
             deaf: false,
             waits_to_write: false,
+            minds_kernel: false,
             private: None,
             role,
             received: 0,
@@ -103,10 +107,33 @@ impl Client {
 
     fn wait_to_write(&mut self, wait: bool, registry: &Registry) -> std::io::Result<()> {
         if wait != self.waits_to_write {
-            let interest = if wait { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-            registry.reregister(&mut self.stream, self.token, interest)?;
             self.waits_to_write = wait;
+            self.listen(registry)?;
         }
         Ok(())
+    }
+
+    /// Afterwards bytes may be there that no event will come for.
+    pub fn mind_kernel(&mut self, minds: bool, registry: &Registry) -> std::io::Result<()> {
+        if minds != self.minds_kernel {
+            self.minds_kernel = minds;
+            self.listen(registry)?;
+        }
+        Ok(())
+    }
+
+    pub fn minds_kernel(&self) -> bool {
+        self.minds_kernel
+    }
+
+    fn listen(&mut self, registry: &Registry) -> std::io::Result<()> {
+        if self.minds_kernel && !self.waits_to_write {
+            // The kernel wakes a poll for readable bytes even if its program sends them elsewhere, so the poll must not ask
+            // for them; mio has no word for that.
+            let events = EventFlags::RDHUP | EventFlags::ET;
+            return Ok(epoll::modify(registry, &self.stream, EventData::new_u64(self.token.0 as u64), events)?);
+        }
+        let interest = if self.waits_to_write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        registry.reregister(&mut self.stream, self.token, interest)
     }
 }

@@ -254,7 +254,7 @@ impl Worker {
 
     fn needs_housekeeping(&self) -> bool {
         self.drain_until.is_some()
-            || self.fast.as_ref().is_some_and(Fast::is_waiting)
+            || self.fast.as_ref().is_some_and(Fast::has_flows)
             || self.accept_at.is_some()
             || self.coordinator.is_parking()
             || !self.io.peers.links.is_empty()
@@ -276,7 +276,10 @@ impl Worker {
             Source::Peer(index) => self.on_peer(index, event),
             Source::Client(index) => {
                 let Some(client) = self.io.clients.get_mut(index) else { return };
-                if event.is_read_closed() || event.is_error() {
+                // mio takes the end alone, without readable bytes, for nothing at all; a poll that does not ask for bytes tells of
+                // nothing else.
+                let is_end = client.minds_kernel() && !event.is_writable();
+                if event.is_read_closed() || event.is_error() || is_end {
                     client.read_closed = true;
                     // Who hangs up while it waits for others (BLPOP) will not be answered: nothing must be taken for it.
                     if client.held && self.coordinator.is_blocked(ClientId(index as u32)) {

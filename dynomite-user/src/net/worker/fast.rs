@@ -25,8 +25,6 @@ pub struct Fast {
     /// Slot → client.
     slots: HashMap<u32, usize>,
     events: Vec<u32>,
-    /// Flows at one time that wait for something: looked after at every housekeeping.
-    waiting: usize,
 }
 
 /// A client's part.
@@ -67,11 +65,12 @@ const IDLE: Duration = Duration::from_secs(60);
 
 impl Fast {
     pub fn new(hand: Hand) -> Fast {
-        Fast { hand, slots: HashMap::new(), events: Vec::new(), waiting: 0 }
+        Fast { hand, slots: HashMap::new(), events: Vec::new() }
     }
 
-    pub fn is_waiting(&self) -> bool {
-        self.waiting > 0
+    /// Is there anything to be looked after now and then?
+    pub fn has_flows(&self) -> bool {
+        !self.slots.is_empty()
     }
 }
 
@@ -176,9 +175,13 @@ impl Worker {
         let (Some(fast), Some(client)) = (&mut self.fast, self.io.clients.get_mut(index)) else { return };
         let Some(mut leg) = client.kernel.leg.take() else { return };
         fast.slots.remove(&leg.flow.slot());
-        fast.waiting -= usize::from(leg.is_waiting);
         let _ = self.io.registry.deregister(leg.flow.source());
         client.kernel.habit.left(self.io.now);
+        if let Err(error) = client.mind_kernel(false, &self.io.registry) {
+            tracing::warn!(%error, "a client is not heard any more");
+            client.closing = true;
+        }
+        client.readable = true;
         drop(leg);
         // What it held back is looked at again.
         self.io.queue_client(index);
@@ -189,15 +192,8 @@ impl Worker {
     }
 
     fn set_waiting(&mut self, index: usize, is_waiting: bool) {
-        let (Some(fast), Some(client)) = (&mut self.fast, self.io.clients.get_mut(index)) else { return };
-        let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
-        if leg.is_waiting != is_waiting {
+        if let Some(leg) = self.leg(index) {
             leg.is_waiting = is_waiting;
-            if is_waiting {
-                fast.waiting += 1;
-            } else {
-                fast.waiting -= 1;
-            }
         }
     }
 
@@ -338,12 +334,39 @@ impl Worker {
         fast.hand.take_events(&mut events);
         for slot in events.drain(..) {
             if let Some(&index) = self.fast.as_ref().and_then(|fast| fast.slots.get(&slot)) {
+                self.hear(index);
                 self.serve_adopted(index);
             }
         }
         if let Some(fast) = &mut self.fast {
             fast.events = events;
         }
+    }
+
+    /// An adopted client has said something to the daemon: from now on it is heard directly.
+    fn hear(&mut self, index: usize) {
+        let Some(client) = self.io.clients.get_mut(index) else { return };
+        let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
+        if !leg.flow.has_unread() {
+            return;
+        }
+        client.readable = true;
+        let hears = client.mind_kernel(false, &self.io.registry).is_ok();
+        if let Some(leg) = self.leg(index) {
+            leg.flow.polls(hears);
+        }
+    }
+
+    /// The kernel answers an adopted client, so let it say when there is something for the daemon.
+    fn mind_kernel(&mut self, index: usize) {
+        let Some(client) = self.io.clients.get_mut(index) else { return };
+        let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
+        leg.flow.polls(false);
+        let hears = client.mind_kernel(true, &self.io.registry).is_err();
+        let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
+        leg.flow.polls(hears);
+        // What came before the kernel knew.
+        client.readable |= leg.flow.has_unread();
     }
 
     /// Something happened on a flow's datastore connection.
@@ -413,8 +436,9 @@ impl Worker {
                     client.received += leg.flow.view().routed;
                     self.part(index);
                 }
-                // Its gate stays shut; bytes that are not read yet are the reason, and come before long.
-                Released::NotYet => self.io.queue_client(index),
+                // Its gate stays shut. Bytes that are not read yet are the reason, and come before long; else the next look at
+                // all flows tries again.
+                Released::NotYet => {}
                 Released::Torn => {
                     if let Some(fast) = &self.fast {
                         fast.hand.path().counts().torn();
@@ -438,6 +462,7 @@ impl Worker {
         match leg.flow.adopt(client.stream.as_fd(), client.received) {
             Ok(()) => {
                 client.kernel.habit.came(self.io.now);
+                self.mind_kernel(index);
                 true
             }
             Err(Refused::Busy) if leg.refusals < REFUSALS_MAX => {
@@ -506,8 +531,11 @@ impl Worker {
     fn watch(&mut self, index: usize, is_open: bool) {
         let patience = self.settings.timeout * u32::from(self.control.timeout_factor());
         let now = self.io.now;
-        let Some(leg) = self.leg(index) else { return };
+        let Some(client) = self.io.clients.get_mut(index) else { return };
+        let minds_kernel = client.minds_kernel();
+        let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
         let view = leg.flow.view();
+        let (routed, passed) = (view.sent - leg.seen.sent, view.passed - leg.seen.passed);
         if leg.seen != view {
             (leg.seen, leg.seen_at) = (view, now);
         }
@@ -531,7 +559,16 @@ impl Worker {
         }
         leg.is_leaving |= !is_open || still > IDLE;
         if leg.is_leaving {
-            self.io.mark_client(index);
+            return self.io.mark_client(index);
+        }
+        if leg.flow.has_unread() {
+            // In case its event was lost.
+            self.hear(index);
+            return self.serve_adopted(index);
+        }
+        if routed > 0 && passed == 0 && !minds_kernel {
+            self.mind_kernel(index);
+            self.serve_adopted(index);
         }
     }
 
