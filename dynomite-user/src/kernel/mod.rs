@@ -3,10 +3,11 @@
 //! length, the coordinator, configuration files.
 //!
 //! In reading order: `load` (object → kernel), `flow` (one adopted client), `turn` (what the daemon may do with it),
-//! `habit` (who is taken in), `relay` (long replies), `events`, `words`, `slots`, `btf`, `sys`; and beside all that, `guard`.
+//! `habit` and `crowd` (who is taken in), `relay` (long replies), `events`, `words`, `slots`, `btf`, `sys`; and beside all that, `guard`.
 
 mod btf;
 mod counts;
+pub mod crowd;
 mod events;
 mod flow;
 pub mod guard;

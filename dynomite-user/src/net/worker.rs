@@ -227,6 +227,9 @@ impl Worker {
                 self.on_event(event);
             }
             self.look_again();
+            if let Some(fast) = &mut self.fast {
+                fast.crowd.settle();
+            }
             self.io.peers.release(self.io.now);
             if self.coordinator.wakes_at().is_some_and(|deadline| deadline <= self.io.now) {
                 self.coordinator.on_wake(self.io.now, &mut self.io);

@@ -11,6 +11,7 @@ use socket2::SockRef;
 
 use super::super::stream::Stream;
 use super::*;
+use crate::kernel::crowd::Crowd;
 use crate::kernel::habit::{Habit, Seen};
 use crate::kernel::{Flow, Hand, Owed, Progress as FlowProgress, Refused, Released, Turn, View, push};
 use crate::net::perform::HELLO_3;
@@ -25,6 +26,7 @@ pub struct Fast {
     /// Slot → client.
     slots: HashMap<u32, usize>,
     events: Vec<u32>,
+    pub(super) crowd: Crowd,
 }
 
 /// A client's part.
@@ -65,7 +67,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 impl Fast {
     pub fn new(hand: Hand) -> Fast {
-        Fast { hand, slots: HashMap::new(), events: Vec::new() }
+        Fast { hand, slots: HashMap::new(), events: Vec::new(), crowd: Crowd::default() }
     }
 
     /// Is there anything to be looked after now and then?
@@ -95,11 +97,12 @@ impl Worker {
         is_whole: bool,
         bytes: usize,
     ) {
-        let Some(fast) = &self.fast else { return };
+        let Some(fast) = &mut self.fast else { return };
         let Some(client) = self.io.clients.get_mut(index) else { return };
         if !matches!(client.role, Role::Client) {
             return;
         }
+        fast.crowd.hear();
         let seen = match command {
             Some(command) if requests == 1 && is_whole && bytes <= SMALL_BYTES => match command.routing {
                 Routing::Node | Routing::Private(_) => Seen::Unfit,
@@ -123,7 +126,7 @@ impl Worker {
                 let fits = is_open && self.coordinator.kernel_may_answer(ClientId(index as u32)).is_some();
                 leg.is_leaving |= leg.flow.is_adopted() && (!fits || client.kernel.habit.wants_out());
             }
-            None if is_open && client.kernel.habit.wants_in(self.io.now) => self.court(index),
+            None if is_open && client.kernel.habit.wants_in(self.io.now) && !fast.crowd.is_many() => self.court(index),
             None => {}
         }
     }
@@ -523,12 +526,18 @@ impl Worker {
         let Some(fast) = &self.fast else { return };
         let is_open = fast.hand.path().is_open();
         let indices: Vec<usize> = fast.slots.values().copied().collect();
+        let mut waiting = 0;
         for index in indices {
+            waiting += u32::from(self.leg(index).is_some_and(|leg| !leg.flow.is_quiet()));
             self.watch(index, is_open);
+        }
+        if let Some(fast) = &mut self.fast {
+            fast.crowd.look(waiting);
         }
     }
 
     fn watch(&mut self, index: usize, is_open: bool) {
+        let is_crowded = self.fast.as_ref().is_some_and(|fast| fast.crowd.is_many());
         let patience = self.settings.timeout * u32::from(self.control.timeout_factor());
         let now = self.io.now;
         let Some(client) = self.io.clients.get_mut(index) else { return };
@@ -557,7 +566,7 @@ impl Worker {
             // In case its event was lost.
             return self.serve_adopted(index);
         }
-        leg.is_leaving |= !is_open || still > IDLE;
+        leg.is_leaving |= !is_open || still > IDLE || (is_crowded && routed > 0);
         if leg.is_leaving {
             return self.io.mark_client(index);
         }
