@@ -32,6 +32,28 @@ counts! {
     flows_given_up given_up "flows whose datastore connection was lost or did not answer in time";
     flows_broken broken "connections reset because a segment overlapped another";
     flows_torn torn "connections reset because bytes came in the wrong moment of an adoption or release";
+    flows_spoiled spoiled "connections reset because a reply stopped in the middle, or was not the one asked for";
     relays relayed "replies that the daemon wrote on because they were long or not understood";
     watchdog_trips tripped "flows that did not move for too long";
+}
+
+/// Why a client's connection cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// A segment began before the end of the last one.
+    Overlap,
+    /// Bytes came in the wrong moment of an adoption or a release.
+    Torn,
+    /// A reply of the kernel's is not what it should be, or never arrived.
+    Spoiled,
+}
+
+impl Counts {
+    pub fn reset(&self, why: Reset) {
+        match why {
+            Reset::Overlap => self.broken(),
+            Reset::Torn => self.torn(),
+            Reset::Spoiled => self.spoiled(),
+        }
+    }
 }

@@ -17,7 +17,7 @@ use socket2::SockRef;
 use super::relay::{Asked, Fed, Relay};
 use super::sys::{self, Hush};
 use super::turn::{Turn, Turns, View};
-use super::{FastPath, Refused};
+use super::{FastPath, Language, Refused};
 
 pub struct Flow {
     path: Arc<FastPath>,
@@ -162,6 +162,11 @@ impl Flow {
 
     pub fn slot(&self) -> u32 {
         self.slot
+    }
+
+    /// Has the adopt program seen the datastore's end?
+    pub(super) fn is_seen(&self) -> bool {
+        self.slot_state().adopted.datastore.get() != 0
     }
 
     /// After an event on the datastore connection.
@@ -329,8 +334,12 @@ impl Flow {
     pub fn relay(&mut self, space: &mut [u8]) -> io::Result<Option<(usize, bool)>> {
         let key_len = self.slot_state().route.key_len.get() as u32;
         let Stage::Adopted(adopted) = &mut self.stage else { return Ok(None) };
-        let asked = if self.path.is_resp() { Asked::Resp } else { Asked::Memcache { key_len } };
-        let relay = adopted.relay.get_or_insert_with(|| Relay::new(asked));
+        let relay = adopted.relay.get_or_insert_with(|| {
+            Relay::new(match self.path.language() {
+                Language::Resp => Asked::Resp,
+                Language::Memcache => Asked::Memcache { key_len },
+            })
+        });
         let count = match self.datastore.read(space) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => count,
@@ -513,7 +522,7 @@ const ESTABLISHED: u8 = 1;
 const CLOSED: u8 = 7;
 
 /// Programs run for microseconds; the limit is for machines that stop in the middle of one.
-const PROGRAM_LIMIT: Duration = Duration::from_secs(1);
+const PROGRAM_LIMIT: Duration = Duration::from_secs(5);
 
 /// Did it come to hold?
 fn wait_until(limit: Duration, condition: impl Fn() -> bool) -> bool {

@@ -37,7 +37,7 @@ use dynomite_common::reason::{Reason, Tally};
 use mio::Waker;
 use socket2::{Domain, Protocol, Socket, Type};
 
-pub use counts::Counts;
+pub use counts::{Counts, Reset};
 pub use events::Mailbox;
 pub use flow::{Flow, More, Owed, Progress, Released, push};
 pub use load::LoadError;
@@ -121,16 +121,17 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Which datastore is dialled, and from which of our addresses.
+/// Which datastore is dialled, from which of our addresses, and what it speaks.
 #[derive(Clone, Copy, Debug)]
 struct Aim {
     datastore: SocketAddr,
     own_ip: IpAddr,
+    language: Language,
 }
 
 impl Aim {
-    fn at(datastore: SocketAddr) -> io::Result<Aim> {
-        Ok(Aim { datastore, own_ip: source_address(datastore)? })
+    fn at(datastore: SocketAddr, language: Language) -> io::Result<Aim> {
+        Ok(Aim { datastore, own_ip: source_address(datastore)?, language })
     }
 }
 
@@ -138,7 +139,6 @@ impl Aim {
 pub struct FastPath {
     loaded: Loaded,
     aim: Mutex<Aim>,
-    language: Language,
     slots: Mutex<Slots>,
     used: Sender<u32>,
     counts: Counts,
@@ -152,14 +152,13 @@ pub struct FastPath {
 impl FastPath {
     /// Loads and attaches. Nothing is routed before `publish`.
     pub fn start(settings: &Settings) -> Result<Arc<FastPath>, LoadError> {
-        let aim = Aim::at(settings.datastore).map_err(LoadError::NotMapped)?;
+        let aim = Aim::at(settings.datastore, settings.language).map_err(LoadError::NotMapped)?;
         let loaded = Loaded::new(&settings.cgroup, settings.flows_max, Offsets::read()?)?;
         let records = loaded.maps().events.take();
         let (used, using) = channel();
         let path = Arc::new(FastPath {
             loaded,
             aim: Mutex::new(aim),
-            language: settings.language,
             slots: Mutex::new(Slots::new(settings.flows_max)),
             used,
             counts: Counts::default(),
@@ -247,14 +246,17 @@ impl FastPath {
         lock(&self.slots).in_use()
     }
 
-    fn is_resp(&self) -> bool {
-        self.language == Language::Resp
+    fn language(&self) -> Language {
+        lock(&self.aim).language
     }
 
     fn empty_table(&self) -> Table {
         let aim = *lock(&self.aim);
         Table {
-            protocol: if self.is_resp() { 0 } else { 1 },
+            protocol: match aim.language {
+                Language::Resp => 0,
+                Language::Memcache => 1,
+            },
             datastore_port: u32::from(aim.datastore.port()),
             daemon_ip: flow::address_words(SocketAddr::new(aim.own_ip, 0)),
             ..Table::EMPTY
@@ -272,8 +274,8 @@ impl FastPath {
     }
 
     /// Another datastore: the self-test's own, then the real one. Nothing is routed until the next `publish`.
-    fn aim(&self, datastore: SocketAddr) -> io::Result<()> {
-        *lock(&self.aim) = Aim::at(datastore)?;
+    fn aim(&self, datastore: SocketAddr, language: Language) -> io::Result<()> {
+        *lock(&self.aim) = Aim::at(datastore, language)?;
         self.publish(None);
         self.loaded.config().write(self.empty_table());
         Ok(())

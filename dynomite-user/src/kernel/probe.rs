@@ -109,7 +109,7 @@ pub fn start(mut settings: Settings, cgroup: Option<PathBuf>, greetings: &[&[u8]
         return Err(Off::SelfTest(trials.swap_remove(failed)));
     }
     path.forget();
-    path.aim(settings.datastore).map_err(|error| Off::Load(LoadError::NotMapped(error)))?;
+    path.aim(settings.datastore, settings.language).map_err(|error| Off::Load(LoadError::NotMapped(error)))?;
     if sees_datastore(&path, greetings) == Some(false) {
         return Err(Off::Unseen(settings.cgroup));
     }
@@ -153,7 +153,8 @@ pub fn check(cgroup: Option<PathBuf>) -> Result<Proven, Off> {
 
 /// Is a real connection to the datastore adopted? None: it cannot be told, since nobody answers there yet.
 fn sees_datastore(path: &Arc<FastPath>, greetings: &[&[u8]]) -> Option<bool> {
-    const PATIENCE: Duration = Duration::from_secs(1);
+    // To be seen takes no time; to be answered, on a busy machine, as long as it takes.
+    const PATIENCE: Duration = Duration::from_secs(3);
     path.publish(Some(&super::Routing { keys: None, commands: Vec::new() }));
     let flow = path.join(Box::new(|| {})).dial(greetings);
     path.publish(None);
@@ -163,7 +164,7 @@ fn sees_datastore(path: &Arc<FastPath>, greetings: &[&[u8]]) -> Option<bool> {
         match flow.on_event() {
             Progress::Ready => return Some(true),
             Progress::Lost(_) => return None,
-            Progress::Same | Progress::Speaks if Instant::now() > give_up_at => return Some(false),
+            Progress::Same | Progress::Speaks if Instant::now() > give_up_at => return Some(flow.is_seen()),
             Progress::Same | Progress::Speaks => std::thread::sleep(Duration::from_millis(1)),
         }
     }

@@ -11,31 +11,35 @@ use dynomite_common::limits::REPLY_BYTES_MAX;
 use dynomite_common::token::{self, Token};
 use socket2::SockRef;
 
+use super::super::Language::{self, Memcache, Resp};
 use super::super::{Keys, Owed, Progress, Refused, Released, Routing, Turn, sys};
 use super::{
     Fault, Line, Outcome, PATIENCE, Rig, answer_all, bulk, commands, get, hold, set, until, wait_readable, words,
 };
 
-pub type Try = (&'static str, fn(&Rig) -> Outcome);
+/// What is spoken, what is tried, how.
+pub type Try = (Language, &'static str, fn(&Rig) -> Outcome);
 
 pub const TRIALS: &[Try] = &[
-    ("one request, one reply", echo),
-    ("requests that pass wake the daemon", pass),
-    ("bytes that came before adoption", before),
-    ("two requests at once", several),
-    ("a request in pieces", pieces),
-    ("a reply's head in pieces", dribble),
-    ("a reply of 64 KB in pieces", long_reply),
-    ("a reply of 1 MB is relayed", relay),
-    ("a client that does not read", stalled),
-    ("the client has said all", half_closed),
-    ("the node has said all", node_half_closed),
-    ("the client resets", reset),
-    ("the datastore goes", datastore_gone),
-    ("release and ordinary reading after it", release),
-    ("release while bytes come", release_busy),
-    ("the table changes", table),
-    ("1 000 operations in order", mixed),
+    (Resp, "one request, one reply", echo),
+    (Resp, "requests that pass wake the daemon", pass),
+    (Resp, "bytes that came before adoption", before),
+    (Resp, "two requests at once", several),
+    (Resp, "a request in pieces", pieces),
+    (Resp, "a reply's head in pieces", dribble),
+    (Resp, "a reply of 64 KB in pieces", long_reply),
+    (Resp, "a reply of 1 MB is relayed", relay),
+    (Resp, "a client that does not read", stalled),
+    (Resp, "the client has said all", half_closed),
+    (Resp, "the node has said all", node_half_closed),
+    (Resp, "the client resets", reset),
+    (Resp, "the datastore goes", datastore_gone),
+    (Resp, "release and ordinary reading after it", release),
+    (Resp, "release while bytes come", release_busy),
+    (Resp, "the table changes", table),
+    (Resp, "1 000 operations in order", mixed),
+    (Memcache, "memcached: one request, one reply", memcache_echo),
+    (Memcache, "memcached: a reply of 1 MB is relayed", memcache_relay),
 ];
 
 fn echo(rig: &Rig) -> Outcome {
@@ -143,14 +147,18 @@ fn long_reply(rig: &Rig) -> Outcome {
 }
 
 fn relay(rig: &Rig) -> Outcome {
+    relayed(rig, &get("key"), &bulk(&"y".repeat(1 << 20)), b"$1\r\n1\r\n")
+}
+
+/// The daemon writes `whole` on, more than once, and the kernel carries a short reply in between.
+fn relayed(rig: &Rig, request: &[u8], whole: &[u8], short: &[u8]) -> Outcome {
     let mut line = rig.line()?;
-    let whole = bulk(&"y".repeat(1 << 20));
     for _ in 0..3 {
-        line.asks(&get("key"))?;
+        line.asks(request)?;
         let (mut store, mut client) = (line.store.try_clone()?, line.client.try_clone()?);
         let mut got = vec![0; whole.len()];
         std::thread::scope(|scope| -> Outcome {
-            let writer = scope.spawn(|| store.write_all(&whole));
+            let writer = scope.spawn(|| store.write_all(whole));
             let reader = scope.spawn(|| client.read_exact(&mut got));
             rig.event(&line.flow)?;
             hold!(line.turn() == Turn::Relay, "{:?} where a reply is to be relayed", line.turn());
@@ -160,11 +168,33 @@ fn relay(rig: &Rig) -> Outcome {
             Ok(())
         })?;
         hold!(got == whole, "the relayed reply is another one");
-        line.routed(&get("key"), b"$1\r\n1\r\n")?;
+        line.routed(request, short)?;
     }
     let view = line.flow.view();
     hold!(view.done == 3 && view.relayed == 3, "{view:?}");
     Ok(())
+}
+
+fn memcache_echo(rig: &Rig) -> Outcome {
+    let mut line = rig.line()?;
+    for _ in 0..100 {
+        line.routed(b"get key\r\n", b"VALUE key 0 5\r\nvalue\r\nEND\r\n")?;
+        line.routed(b"get key\r\n", b"END\r\n")?;
+        line.routed(b"get key\r\n", b"SERVER_ERROR no\r\n")?;
+        let two = b"get key other\r\n";
+        line.client.write_all(two)?;
+        line.passed(two)?;
+        line.answers(b"END\r\n")?;
+    }
+    let view = line.flow.view();
+    hold!(view.done + view.relayed == 300 && view.broken_at.is_none(), "{view:?}");
+    Ok(())
+}
+
+fn memcache_relay(rig: &Rig) -> Outcome {
+    let text = "z".repeat(1 << 20);
+    let whole = format!("VALUE key 7 {}\r\n{text}\r\nEND\r\n", text.len());
+    relayed(rig, b"get key\r\n", whole.as_bytes(), b"END\r\n")
 }
 
 /// Replies pile up at the client; the datastore's writes never find it full, and the rest passes to the daemon.
@@ -456,7 +486,6 @@ fn mixed(rig: &Rig) -> Outcome {
                     }
                 }
                 match flow.turn(node.as_fd()) {
-                    Turn::Act if is_end && inbox.is_empty() => return Ok(()),
                     Turn::Act => {
                         if !inbox.is_empty() {
                             let text = words_all(&inbox);
@@ -473,6 +502,10 @@ fn mixed(rig: &Rig) -> Outcome {
                                 flow.on_written(answers.len());
                             }
                         }
+                        if is_end {
+                            hold!(inbox.is_empty(), "the client ended in the middle of {:?}", words(&inbox));
+                            return Ok(());
+                        }
                     }
                     Turn::Wait => waiting = true,
                     other => return Err(Fault::from(format!("{other:?}"))),
@@ -486,34 +519,40 @@ fn mixed(rig: &Rig) -> Outcome {
             }
         });
         // The client: one at a time, in bursts, in pieces.
-        while asked < 1000 {
-            random ^= random << 13;
-            random ^= random >> 17;
-            random ^= random << 5;
-            let burst = if random.is_multiple_of(4) { 1 + random / 4 % 7 } else { 1 };
-            let mut bytes = Vec::new();
-            for number in asked..asked + burst {
-                // The dot makes a request's end easy to find for the daemon above.
-                let key = format!("{number}\r\n.");
-                bytes.extend(get(&key));
+        let mut ask = || -> Outcome {
+            while asked < 1000 {
+                random ^= random << 13;
+                random ^= random >> 17;
+                random ^= random << 5;
+                let burst = if random.is_multiple_of(4) { 1 + random / 4 % 7 } else { 1 };
+                let mut bytes = Vec::new();
+                for number in asked..asked + burst {
+                    // The dot makes a request's end easy to find for the daemon above.
+                    let key = format!("{number}\r\n.");
+                    bytes.extend(get(&key));
+                }
+                if random.is_multiple_of(5) {
+                    let cut = (random as usize / 8) % bytes.len();
+                    client.write_all(&bytes[..cut])?;
+                    bytes.drain(..cut);
+                }
+                client.write_all(&bytes)?;
+                for number in asked..asked + burst {
+                    let expected = answer(&number.to_string());
+                    let mut got = vec![0; expected.len()];
+                    client.read_exact(&mut got)?;
+                    hold!(got == expected, "to {number} came {:?}", words(&got));
+                }
+                asked += burst;
             }
-            if random.is_multiple_of(5) {
-                let cut = (random as usize / 8) % bytes.len();
-                client.write_all(&bytes[..cut])?;
-                bytes.drain(..cut);
-            }
-            client.write_all(&bytes)?;
-            for number in asked..asked + burst {
-                let expected = answer(&number.to_string());
-                let mut got = vec![0; expected.len()];
-                client.read_exact(&mut got)?;
-                hold!(got == expected, "to {number} came {:?}", words(&got));
-            }
-            asked += burst;
-        }
+            Ok(())
+        };
+        let heard = ask();
         client_end.shutdown(Shutdown::Write)?;
         store_end.shutdown(Shutdown::Both)?;
-        daemon.join().map_err(|_| "the daemon's thread died")?
+        // What the daemon saw comes first: a client that hears nothing does not know why.
+        daemon.join().map_err(|_| "the daemon's thread died")??;
+        heard
     })?;
     let view = line.flow.view();
     hold!(view.sent > 300 && view.passed > 300, "hardly a mixture: {view:?}");

@@ -13,7 +13,7 @@ use super::super::stream::Stream;
 use super::*;
 use crate::kernel::crowd::Crowd;
 use crate::kernel::habit::{Habit, Seen};
-use crate::kernel::{Flow, Hand, Owed, Progress as FlowProgress, Refused, Released, Turn, View, push};
+use crate::kernel::{Flow, Hand, Owed, Progress as FlowProgress, Refused, Released, Reset, Turn, View, push};
 use crate::net::perform::HELLO_3;
 use crate::protocol::commands::Command;
 use crate::protocol::commands::Routing;
@@ -277,7 +277,7 @@ impl Worker {
                 self.set_waiting(index, false);
             }
             Turn::Reset => {
-                self.reset_client(index);
+                self.reset_client(index, Reset::Spoiled);
                 return false;
             }
         }
@@ -298,9 +298,11 @@ impl Worker {
     }
 
     /// The connection cannot go on: whoever is at the other end must notice.
-    fn reset_client(&mut self, index: usize) {
+    fn reset_client(&mut self, index: usize, why: Reset) {
         if let (Some(fast), Some(client)) = (&self.fast, self.io.clients.get(index)) {
-            fast.hand.path().counts().broken();
+            let view = client.kernel.leg.as_ref().map(|leg| leg.flow.view());
+            tracing::warn!(?why, ?view, "a client of the kernel's is reset");
+            fast.hand.path().counts().reset(why);
             let _ = SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
         }
         self.drop_client(index, Stat::client_err);
@@ -410,7 +412,7 @@ impl Worker {
                 write_error(self.settings.protocol, Fault::DatastoreRefused.text(), &mut error);
                 client.push(&error, &mut self.io.pool);
             }
-            Owed::Rest => return self.reset_client(index),
+            Owed::Rest => return self.reset_client(index, Reset::Spoiled),
         }
         self.set_waiting(index, false);
         self.io.mark_client(index);
@@ -442,12 +444,7 @@ impl Worker {
                 // Its gate stays shut. Bytes that are not read yet are the reason, and come before long; else the next look at
                 // all flows tries again.
                 Released::NotYet => {}
-                Released::Torn => {
-                    if let Some(fast) = &self.fast {
-                        fast.hand.path().counts().torn();
-                    }
-                    self.reset_client(index);
-                }
+                Released::Torn => self.reset_client(index, Reset::Torn),
             }
             return false;
         }
@@ -473,7 +470,7 @@ impl Worker {
                 false
             }
             Err(Refused::Torn) => {
-                self.reset_client(index);
+                self.reset_client(index, Reset::Torn);
                 false
             }
             Err(error) => {
@@ -517,7 +514,7 @@ impl Worker {
         } else if leg.is_relaying {
             self.relay(index);
         } else if leg.is_cut && self.coordinator.outstanding(ClientId(index as u32)) == 0 {
-            self.reset_client(index);
+            self.reset_client(index, Reset::Overlap);
         }
     }
 
