@@ -3,7 +3,7 @@
 //! thread; workers are the others.
 
 mod guard;
-mod kernel;
+pub mod kernel;
 pub mod members;
 mod signals;
 mod workers;

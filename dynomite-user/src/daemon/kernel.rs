@@ -18,7 +18,7 @@ use crate::kernel::probe::{self, Off, Proven};
 use crate::kernel::{FastPath, Keys, Language, Routing, Settings};
 use crate::net::endpoints::KernelSwitch;
 use crate::protocol::Protocol;
-use crate::protocol::commands::{self, Command};
+use crate::protocol::commands::{Command, Keys as Places};
 use crate::protocol::resp;
 use crate::ring::{PeerId, Topology};
 use crate::stats::render::{Section, Sections};
@@ -170,24 +170,28 @@ fn routing(config: &Config, control: &Control, topology: &Topology) -> Result<Ro
         return Err("reads are repaired".into());
     }
     let alone = matches!(topology.datacenters(), [datacenter] if datacenter.racks.len() == 1);
-    let commands = match config.protocol {
-        Protocol::Resp => resp::commands::COMMANDS.iter().filter_map(|command| row(command, alone)).collect(),
-        Protocol::Memcache => vec![(Name::new("get").expect("a short word"), CommandRow { args_min: 2, args_max: 2 })],
-    };
-    Ok(Routing { keys: keys(config, topology)?, commands })
+    Ok(Routing { keys: keys(config, topology)?, commands: commands(config.protocol, alone) })
 }
 
-/// What the kernel is told of a command, if it may answer it. `alone`: keys have one replica, so writes need nobody else.
+/// What the kernel is told of commands. `alone`: keys have one replica, so writes need nobody else.
+pub fn commands(protocol: Protocol, alone: bool) -> Vec<(Name, CommandRow)> {
+    match protocol {
+        Protocol::Resp => resp::commands::COMMANDS.iter().filter_map(|command| row(command, alone)).collect(),
+        Protocol::Memcache => vec![(Name::new("get").expect("a short word"), CommandRow { args_min: 2, args_max: 2 })],
+    }
+}
+
+/// Of one command, if the kernel may answer it.
 fn row(command: &Command, alone: bool) -> Option<(Name, CommandRow)> {
     if !(command.fast || command.fast_alone && alone) {
         return None;
     }
     let arity = u32::from(command.arity.unsigned_abs());
     let (args_min, args_max) = match command.keys {
-        commands::Keys::At(1) if command.arity < 0 => (arity, ARGS_MAX),
-        commands::Keys::At(1) => (arity, arity),
+        Places::At(1) if command.arity < 0 => (arity, ARGS_MAX),
+        Places::At(1) => (arity, arity),
         // Of many keys the kernel takes one.
-        commands::Keys::Range { first: 1, but_last: 0, step } => (1 + u32::from(step), 1 + u32::from(step)),
+        Places::Range { first: 1, but_last: 0, step } => (1 + u32::from(step), 1 + u32::from(step)),
         _ => return None,
     };
     (args_min <= ARGS_MAX).then_some((Name::new(command.name)?, CommandRow { args_min, args_max }))
