@@ -44,20 +44,57 @@ fn a_datastore_that_does_not_answer_costs_an_error_after_the_timeout() {
     assert!(count(&node, "watchdog_trips") > 0);
 }
 
+/// Numbers of programs, maps and links in the kernel.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Loaded {
+    programs: Vec<u32>,
+    maps: Vec<u32>,
+    links: Vec<u32>,
+}
+
+impl Loaded {
+    /// Those of one process: what it holds, and what its programs use.
+    fn by(process: i32) -> Loaded {
+        let mut loaded = Loaded::default();
+        for file in std::fs::read_dir(format!("/proc/{process}/fdinfo")).expect("the process runs").flatten() {
+            let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+            let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u32>().ok());
+            loaded.programs.extend(number("prog_id:"));
+            loaded.maps.extend(number("map_id:"));
+            loaded.links.extend(number("link_id:"));
+        }
+        let programs = aya::programs::loaded_programs().filter_map(Result::ok);
+        for program in programs.filter(|program| loaded.programs.contains(&program.id())) {
+            loaded.maps.extend(program.map_ids().ok().flatten().unwrap_or_default());
+        }
+        loaded
+    }
+
+    /// What is still there of it.
+    fn left(&self) -> Loaded {
+        let programs = aya::programs::loaded_programs().filter_map(Result::ok).map(|program| program.id());
+        let maps = aya::maps::loaded_maps().filter_map(Result::ok).map(|map| map.id());
+        let links = aya::programs::loaded_links().filter_map(Result::ok).map(|link| link.id());
+        Loaded {
+            programs: programs.filter(|id| self.programs.contains(id)).collect(),
+            maps: maps.filter(|id| self.maps.contains(id)).collect(),
+            links: links.filter(|id| self.links.contains(id)).collect(),
+        }
+    }
+}
+
 #[test]
 fn a_killed_node_leaves_nothing_behind() {
     let _alone = crate::alone();
     let Some((datastore, mut node)) = node(&[]) else { return };
-    let ours = || {
-        let programs = aya::programs::loaded_programs().filter_map(Result::ok);
-        programs.filter(|program| ["route", "reply", "adopt"].contains(&program.name_as_str().unwrap_or("?"))).count()
-    };
     let mut client = adopted(&node);
-    let before = ours();
-    assert!(before >= 3, "{before} programs are loaded");
+    let loaded = Loaded::by(node.process().pid());
+    let Loaded { programs, maps, links } = &loaded;
+    assert!(programs.len() >= 3 && maps.len() >= 9 && !links.is_empty(), "{loaded:?}");
+    assert_ne!(loaded.left(), Loaded::default());
     node.kill();
     assert!(client.rest().is_empty(), "bytes after the end");
-    until("the programs are gone", || ours() <= before - 3);
+    until("its programs, maps and links are gone", || loaded.left() == Loaded::default());
     until("the datastore has no clients of ours", || {
         let Value::Bulk(list) = datastore.client().ask("CLIENT LIST") else { return false };
         String::from_utf8_lossy(&list).lines().count() == 1

@@ -6,14 +6,17 @@ mod habits;
 mod leaks;
 mod losses;
 mod order;
+mod overlap;
+mod owners;
 mod proof;
 mod stalled;
+mod uploads;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dynomite_tests::need::skip;
-use dynomite_tests::{Client, Datastore, Node, Settings, Value, until};
+use dynomite_tests::{Client, Datastore, Node, Settings, until};
 
 /// The root of the version 2 hierarchy, or `None` after saying that the calling test is skipped.
 fn cgroup() -> Option<PathBuf> {
@@ -38,8 +41,13 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// A datastore, and a node before it that does not start without the fast path.
 fn node(lines: &[&str]) -> Option<(Datastore, Node)> {
+    node_before(Datastore::redis(), lines)
+}
+
+/// The same before another datastore.
+fn node_before(datastore: Option<Datastore>, lines: &[&str]) -> Option<(Datastore, Node)> {
     cgroup()?;
-    let datastore = Datastore::redis()?;
+    let datastore = datastore?;
     let settings = Settings::before(&datastore).line("kernel: {mode: required}");
     let settings = lines.iter().fold(settings, |settings, line| settings.line(line));
     let node = Node::start(settings);
@@ -68,14 +76,21 @@ fn count(node: &Node, name: &str) -> u64 {
     of("_total").or_else(|| of("")).unwrap_or_else(|| panic!("no {name} in {metrics}"))
 }
 
-/// A client that the kernel answers: it asks one thing at a time until that is so.
+/// A client that the kernel answers.
 #[track_caller]
 fn adopted(node: &Node) -> Client {
+    adopted_by(node, "*2\r\n$3\r\nGET\r\n$12\r\nnothing-here\r\n", "$-1\r\n")
+}
+
+/// The same: it asks this, one thing at a time and always answered so, until it is taken in.
+#[track_caller]
+fn adopted_by(node: &Node, request: &str, reply: &str) -> Client {
     let mut client = node.client();
     let before = count(node, "flows_adopted");
     until("the client is taken in", || {
         for _ in 0..20 {
-            assert!(matches!(client.ask("GET nothing-here"), Value::Null));
+            client.send(request.as_bytes());
+            assert_eq!(client.bytes(reply.len()), reply.as_bytes());
         }
         count(node, "flows_adopted") > before
     });

@@ -22,9 +22,10 @@ fn check(value_bytes: usize, requests: usize) {
         holds_within(Duration::from_millis(100), || verdicts(&node, "routed") > routed);
     }
     let cpu = datastore.process().cpu();
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(3));
     let used = datastore.process().cpu() - cpu;
-    assert!(used < Duration::from_millis(150), "the datastore used {used:?} in 2 s");
+    // Less than 5 %; if it spins, all that it can get.
+    assert!(used < Duration::from_millis(150), "the datastore used {used:?} in 3 s");
     for _ in 0..100 {
         assert_eq!(other.ask("GET nothing"), Value::Null);
     }
