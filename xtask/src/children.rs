@@ -102,7 +102,7 @@ fn signals() -> SigSet {
 }
 
 /// The same program, ended by the kernel when we are killed without a chance to do it ourselves.
-fn tied(command: &Command) -> Command {
+pub fn tied(command: &Command) -> Command {
     let program = command.get_program();
     let mut tied = match shell::find("setpriv") {
         Some(setpriv) => shell::program(&setpriv.to_string_lossy()),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use object::build::elf::{Builder, SectionData};
 use object::elf::SHT_STRTAB;
 
-use crate::shell;
+use crate::{setup, shell};
 
 #[derive(clap::Args, Default)]
 pub struct Args {
@@ -22,11 +22,53 @@ pub struct Args {
 const LINKER_VERSION: &str = "0.10.1";
 const TARGET: &str = "bpfel-unknown-none";
 
+/// Debian's compiler that has a `core` for the target.
+const PACKAGES: &[&str] = &["rustc-web", "libstd-rust-web-dev-bpf"];
+
+/// The environment variable that lets a build embed another object than the one that is kept (dynomite-user/build.rs).
+pub const OTHER_OBJECT: &str = "DYNOMITE_KERNEL_OBJECT";
+
+/// What became of building the object only to test it.
+pub enum Fresh {
+    /// It is the one that is kept, byte for byte.
+    Same,
+    /// Another compiler's: to be tested in place of the one that is kept.
+    Other(PathBuf),
+    /// No compiler for it can be had here, and why.
+    NoCompiler(String),
+}
+
 pub fn run(args: Args) -> Result<()> {
     if args.check {
         return check();
     }
-    let toolchain = Toolchain::find()?;
+    let object = build(&Toolchain::find()?)?;
+    fs::create_dir_all(kept().parent().context("a place for it")?)?;
+    fs::write(kept(), &object)?;
+    fs::write(kept_hash(), format!("{}\n", hash_of_sources()?))?;
+    println!("{}: {} bytes", kept().display(), object.len());
+    Ok(())
+}
+
+/// Builds the object from source, bringing a compiler where that may be done, and leaves alone what is kept.
+pub fn fresh() -> Result<Fresh> {
+    if Toolchain::find().is_err() {
+        setup::install(PACKAGES);
+    }
+    let toolchain = match Toolchain::find() {
+        Ok(toolchain) => toolchain,
+        Err(error) => return Ok(Fresh::NoCompiler(error.to_string())),
+    };
+    let object = build(&toolchain)?;
+    if fs::read(kept())? == object {
+        return Ok(Fresh::Same);
+    }
+    let place = shell::target().join("ebpf/fresh.o");
+    fs::write(&place, object)?;
+    Ok(Fresh::Other(fs::canonicalize(place)?))
+}
+
+fn build(toolchain: &Toolchain) -> Result<Vec<u8>> {
     println!("toolchain: {}", toolchain.name);
     let linker = linker()?;
     let built = shell::target().join("ebpf").join(TARGET).join("release/dynomite-ebpf");
@@ -35,12 +77,7 @@ pub fn run(args: Args) -> Result<()> {
     command.args(&toolchain.args).current_dir(shell::root().join("dynomite-ebpf"));
     command.env("CARGO_ENCODED_RUSTFLAGS", flags(&linker)?.join("\x1f"));
     shell::run(&mut command)?;
-    let object = strip(&fs::read(&built).with_context(|| built.display().to_string())?)?;
-    fs::create_dir_all(kept().parent().context("a place for it")?)?;
-    fs::write(kept(), &object)?;
-    fs::write(kept_hash(), format!("{}\n", hash_of_sources()?))?;
-    println!("{}: {} bytes", kept().display(), object.len());
-    Ok(())
+    strip(&fs::read(&built).with_context(|| built.display().to_string())?)
 }
 
 fn check() -> Result<()> {
@@ -92,7 +129,8 @@ impl Toolchain {
         }
         bail!(
             "no compiler for {TARGET}. Either\n    rustup toolchain install nightly --component rust-src\nor, on Debian,\n    \
-             sudo apt-get install rustc-web libstd-rust-web-dev-bpf"
+             sudo apt-get install {}",
+            PACKAGES.join(" ")
         )
     }
 

@@ -37,16 +37,21 @@ pub fn bring(needs: &[Need]) -> Result<bool> {
     if packages.is_empty() {
         return Ok(true);
     }
+    install(&packages);
+    Ok(missing().is_empty())
+}
+
+/// Installs packages where we may, else says what to type. Whether it helped, the caller sees.
+pub fn install(packages: &[&str]) {
     if !nix::unistd::geteuid().is_root() || shell::find("apt-get").is_none() {
         eprintln!("missing: {}. To have all of it, type\n\n    sudo apt-get install {0}\n", packages.join(" "));
-        return Ok(false);
+        return;
     }
     // Lists may be old or absent on a fresh machine; a failure here shows in the next command if it matters.
     let _ = shell::run(apt().args(["update"]));
-    if let Err(error) = shell::run(apt().args(["install", "--yes", "--no-install-recommends"]).args(&packages)) {
+    if let Err(error) = shell::run(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages)) {
         eprintln!("{error:#}");
     }
-    Ok(missing().is_empty())
 }
 
 fn apt() -> std::process::Command {

@@ -9,16 +9,11 @@ use crate::shell;
 pub struct Args {
     /// See `cargo xtask sim --help`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub rest: Vec<String>,
+    rest: Vec<String>,
 }
 
 pub fn run(args: Args) -> Result<()> {
     let mut command = shell::cargo();
     command.args(["run", "--quiet", "--profile", "sim", "--package", "dynomite-tests", "--bin", "simulation", "--"]);
     shell::run(command.args(args.rest))
-}
-
-/// What every change must pass: a few hundred seeds.
-pub fn check() -> Result<()> {
-    run(Args { rest: ["--seeds", "300"].map(String::from).to_vec() })
 }

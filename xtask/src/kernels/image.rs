@@ -65,6 +65,12 @@ fn init(modules: &[String], names: &[String], seconds: u64) -> String {
     }
     // busybox has an `ip` of its own that knows too little.
     script += "rm -f /tmp/x; export DYNOMITE_BINARY=/bin/dynomite DYNOMITE_SKIPS=/tmp/skips\n";
+    // How long, and from which seed, as outside.
+    for name in ["DYNOMITE_SECONDS", "DYNOMITE_SEED"] {
+        if let Ok(number) = std::env::var(name).unwrap_or_default().parse::<u64>() {
+            script += &format!("export {name}={number}\n");
+        }
+    }
     for name in names {
         script += &format!(
             "rm -f /tmp/skips; s=$(date +%s)\n\
