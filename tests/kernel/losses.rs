@@ -25,6 +25,8 @@ fn a_datastore_killed_under_routed_load_costs_errors_and_no_connection() {
     for client in &mut clients {
         until("the client is served again", || client.ask("GET k") == Value::Null);
     }
+    // Every worker has to have found the datastore again, whichever takes a new client.
+    until("new clients are served", || (0..10).all(|_| node.client().ask("GET k") == Value::Null));
     adopted(&node);
 }
 

@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, children, setup, shell};
+use crate::{children, setup, shell};
 
 #[derive(clap::Args, Default)]
 pub struct Args {
     /// Only these kernels (`5.10`, `6.1`, `6.12`)
     kernels: Vec<String>,
-    /// Only tests whose names contain this
-    #[arg(long, default_value = "")]
-    filter: String,
+    /// Only tests whose names contain this, or another one of these
+    #[arg(long)]
+    filter: Vec<String>,
     /// Seconds that one test may take
     #[arg(long, default_value_t = 240)]
     seconds: u64,
@@ -63,8 +63,7 @@ pub fn run(args: Args) -> Result<()> {
     if !setup::bring(NEEDS)? {
         bail!("something is missing (see above)");
     }
-    let daemon = build::daemon(PROFILE)?;
-    let tests = test_binary()?;
+    let (daemon, tests) = programs()?;
     let names = test_names(&tests, &args.filter)?;
     let mut rows = Vec::new();
     for kernel in KERNELS {
@@ -131,28 +130,32 @@ fn boot(vmlinuz: &Path, initrd: &Path, log: &Path, seconds: u64) -> Result<()> {
     Ok(())
 }
 
-/// The kernel tests, built here, run there.
-fn test_binary() -> Result<PathBuf> {
+/// The daemon and the kernel tests, built here, run there. In one go: built apart, what both need would be built twice.
+fn programs() -> Result<(PathBuf, PathBuf)> {
     let mut command = shell::cargo();
-    command.args(["test", "--no-run", "--package", "dynomite-tests", "--test", "kernel", "--profile", PROFILE]);
-    command.args(["--message-format", "json"]);
+    command.args(["build", "--package", "dynomite-user", "--bin", "dynomite", "--package", "dynomite-tests"]);
+    command.args(["--test", "kernel", "--profile", PROFILE, "--message-format", "json"]);
     let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
-        bail!("the kernel tests do not build");
+        bail!("the daemon or the kernel tests do not build");
     }
     let lines = String::from_utf8(output.stdout)?;
-    // One word of cargo's messages is all that is wanted of them. The package's programs are built beside its tests.
-    let mut of_tests = lines.lines().filter(|line| line.contains("\"kind\":[\"test\"]"));
-    let executable = of_tests.find_map(|line| line.split_once("\"executable\":\""));
-    let path = executable.and_then(|(_, rest)| rest.split('"').next()).context("cargo names no executable")?;
-    Ok(path.into())
+    // One word of cargo's messages is all that is wanted of them.
+    let built = |name: &str| -> Result<PathBuf> {
+        let mut of_it = lines.lines().filter(|line| line.contains(&format!("\"name\":\"{name}\"")));
+        let executable = of_it.find_map(|line| line.split_once("\"executable\":\""));
+        let path = executable.and_then(|(_, rest)| rest.split('"').next());
+        Ok(path.with_context(|| format!("cargo built no {name}"))?.into())
+    };
+    Ok((built("dynomite")?, built("kernel")?))
 }
 
-fn test_names(tests: &Path, filter: &str) -> Result<Vec<String>> {
+fn test_names(tests: &Path, filters: &[String]) -> Result<Vec<String>> {
     let output = Command::new(tests).args(["--list", "--format", "terse"]).output()?;
     let names = String::from_utf8(output.stdout)?;
     let names: Vec<_> = names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
-    let names: Vec<_> = names.into_iter().filter(|name| name.contains(filter)).collect();
+    let is_wanted = |name: &String| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
+    let names: Vec<_> = names.into_iter().filter(is_wanted).collect();
     if names.is_empty() {
         bail!("no test of that name");
     }
