@@ -280,6 +280,9 @@ fn somebody_elses_program_stays() {
     }
     assert_eq!(cable.attach(&mut second, None).ok(), Some(Place::Native), "veth can");
     assert!(matches!(cable.near.within(|| second.attach("eth7", None)), Err(NotAttached::Missing)));
+    let loopback = cable.near.within(|| second.attach("lo", Some(Place::Native)));
+    assert!(matches!(loopback, Err(NotAttached::Refused(Place::Native, _))), "{loopback:?}");
+    assert_eq!(cable.near.within(|| second.attach("lo", None)).ok(), Some(Place::Generic), "what the driver cannot");
 }
 
 /// A node on the near end, whose peer is the member.
@@ -328,9 +331,12 @@ fn a_node_guards_and_lets_go_when_it_ends() {
         assert!(node.log().contains("guard: not at eth7: there is no such interface"), "{}", node.log());
         let said = format!("kernel: guard: ::ffff:{} is no member, and connects to the peer port", STRANGER[0]);
         until("the program's words are in the log", || node.log().contains(&said));
+        node.get("/kernel/off");
+        cable.connect(STRANGER[0], peer_port, TIMEOUT).expect("it is off");
+        node.get("/kernel/on");
+        cable.connect(STRANGER[0], peer_port, DROPPED).expect_err("it is on again");
         ends(&mut node);
         assert!(holds_within(TIMEOUT, || !is_taken(&cable)), "the program is still there");
-        cable.send(&[Recipe::new(ip(STRANGER[0]), ip(NODE[0]), PEER_PORT, SYN)]);
     }
 }
 
@@ -340,10 +346,7 @@ fn a_node_that_requires_a_guard_does_not_start_without() {
     let mut first = guard(Mode::Observe, 0);
     cable.attach(&mut first, None).unwrap_or_else(|error| panic!("{error}"));
     for (interface, words) in [("eth0", "another XDP program"), ("eth7", "there is no such interface")] {
-        let mut settings = node(&cable, &format!("mode: required, interface: [{interface}]"));
-        let store = dynomite_tests::Datastore::start_at(Kind::Redis, &[], settings.host, settings.netns.clone());
-        let Some(store) = store else { return };
-        (settings.embedded, settings.server) = (false, store.server());
+        let settings = node(&cable, &format!("mode: required, interface: [{interface}]"));
         let mut node = Node::start_unchecked(settings);
         assert_eq!(node.ended(), Some(1));
         let log = node.log();

@@ -11,6 +11,7 @@ mod owners;
 mod proof;
 mod stalled;
 mod uploads;
+mod without;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};

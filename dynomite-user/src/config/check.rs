@@ -8,7 +8,7 @@ use super::options::{self, KERNEL, Kind, Row, Unset};
 use super::parse::{self, Entry, Node, Scalar};
 use super::problem::Problem;
 use super::value::{HostPort, Reason, Seed};
-use super::{Address, Config, Loaded};
+use super::{Address, Config, Guard, Loaded};
 use crate::coordinator::ConsistencyLevel;
 use crate::protocol::Protocol;
 
@@ -213,6 +213,12 @@ impl Checker {
         {
             let text = "directive \"read_repairs_enabled\" has no effect below dc_quorum, for reads and for writes";
             warnings.push(Problem::at(at, text.to_owned()));
+        }
+        if config.kernel.guard == Guard::Enforce
+            && config.kernel.interfaces.is_empty()
+            && let Some(at) = line("kernel")
+        {
+            warnings.push(Problem::at(at, "directive \"guard\" has no effect without \"interface\"".to_owned()));
         }
         if let (Protocol::Memcache, Some(at)) = (config.protocol, line("requirepass")) {
             problems.push(Problem::at(at, "directive \"requirepass\" is for Redis, not for memcached".to_owned()));

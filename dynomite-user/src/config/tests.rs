@@ -244,6 +244,8 @@ fn listeners_do_not_collide() {
 
 #[test]
 fn warnings_name_what_has_no_effect() {
+    warned("kernel: {guard: enforce}", &["line 6: directive \"guard\" has no effect without \"interface\""]);
+    warned("kernel: {guard: enforce, interface: eth0}", &[]);
     warned("distribution: vnode", &["line 6: directive \"distribution\" has no effect: keys are distributed by token"]);
     warned(
         "server_connections: [1, {a: b}]",

@@ -45,6 +45,11 @@ impl Kernel {
         topology: Arc<Topology>,
         embedded: bool,
     ) -> anyhow::Result<Arc<Kernel>> {
+        // First, since it takes less time than to prove the fast path.
+        let guarding = Guarding::start(config, &topology).map(Arc::new);
+        if let (KernelMode::Required, Some(fault)) = (config.kernel.mode, guarding.as_ref().and_then(|it| it.fault())) {
+            bail!("kernel.mode is required, but the guard cannot be had: {fault}");
+        }
         let started = match embedded {
             true => Err(Off::NoTcp("the datastore is embedded in this process")),
             false => prove(config),
@@ -59,10 +64,6 @@ impl Kernel {
                 bail!("kernel.mode is required, but the fast path cannot be had: {off}")
             }
             Some(off) => always!("fast path: off, {off}"),
-        }
-        let guarding = Guarding::start(config, &topology).map(Arc::new);
-        if let (KernelMode::Required, Some(fault)) = (config.kernel.mode, guarding.as_ref().and_then(|it| it.fault())) {
-            bail!("kernel.mode is required, but the guard cannot be had: {fault}");
         }
         let state = Mutex::new(State { topology, off });
         let kernel = Arc::new(Kernel { config: config.clone(), control, proven, guarding, state });

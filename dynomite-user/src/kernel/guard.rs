@@ -23,7 +23,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 
 use super::flow::address_words;
-use super::load::{LoadError, OBJECT, get, refused, take, walked};
+use super::load::{LoadError, OBJECT, get, not_read, refused, take, walked};
 use super::selftest::Trial;
 use super::sys;
 use super::words::{self, Words};
@@ -130,7 +130,7 @@ impl Guard {
             .override_global(words::LEVEL, &level, true)
             .verifier_log_level(VerifierLogLevel::STATS)
             .load(OBJECT)
-            .map_err(|error| LoadError::Object(super::load::chain(&error)))?;
+            .map_err(|error| not_read(&error))?;
         let program: &mut Xdp = get(&mut object, program::GUARD)?;
         program.load().map_err(|error| refused(program::GUARD, &error))?;
         let maps = Maps {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, SockMap};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf, SockMap};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{ProgramError, SkMsg, SkSkb, SockOps};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
@@ -27,6 +27,8 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 pub enum LoadError {
     /// The kernel does not describe its types, or a field that we need is not where anybody could find it.
     NoTypes(String),
+    /// Not to this process, whatever it asks for.
+    Denied(String),
     /// A map could not be made, or the object could not be read.
     Object(String),
     /// The verifier (or the kernel's configuration) refused a program; its last words.
@@ -41,6 +43,7 @@ impl std::fmt::Display for LoadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             LoadError::NoTypes(what) => write!(f, "no type information of the running kernel: {what}"),
+            LoadError::Denied(what) => write!(f, "the kernel does not allow it: {what}"),
             LoadError::Object(error) => write!(f, "could not create the maps: {error}"),
             LoadError::Refused { program, words } => write!(f, "the kernel refused program {program}: {words}"),
             LoadError::NotAttached { program, error } => write!(f, "could not attach program {program}: {error}"),
@@ -123,7 +126,7 @@ impl Loaded {
             .override_global("SOCK_WMEM_QUEUED", &offsets.sock_wmem_queued, true)
             .override_global("SOCK_SNDBUF", &offsets.sock_sndbuf, true)
             .load(OBJECT)
-            .map_err(|error| LoadError::Object(chain(&error)))?;
+            .map_err(|error| not_read(&error))?;
 
         // Programs before maps: they name maps by descriptors, and a mapped map's descriptor is closed below.
         let route: &mut SkSkb = get(&mut object, program::ROUTE)?;
@@ -226,9 +229,24 @@ pub(super) fn walked(object: &Ebpf, name: &str) -> u32 {
     info.and_then(|info| info.verified_instruction_count()).unwrap_or(0)
 }
 
+pub(super) fn not_read(error: &aya::EbpfError) -> LoadError {
+    match error {
+        aya::EbpfError::MapError(MapError::CreateError { io_error, .. }) if is_denied(io_error) => {
+            LoadError::Denied(chain(error))
+        }
+        error => LoadError::Object(chain(error)),
+    }
+}
+
+/// What a verifier does not like is "permission denied", too, but with another number.
+fn is_denied(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPERM)
+}
+
 /// The last lines of what the verifier says tell what it did not like.
 pub(super) fn refused(program: &'static str, error: &ProgramError) -> LoadError {
     let words = match error {
+        ProgramError::LoadError { io_error, .. } if is_denied(io_error) => return LoadError::Denied(chain(error)),
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -245,7 +263,7 @@ fn not_attached(program: &'static str, error: &dyn std::error::Error) -> LoadErr
 }
 
 /// An error and what caused it, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use super::guard::Guard;
@@ -34,6 +34,10 @@ pub enum Off {
     NoCgroup,
     /// The cgroup of the configuration cannot be used.
     BadCgroup(PathBuf, io::Error),
+    /// The process has its capabilities of a user namespace, as in many containers.
+    UserNamespace,
+    /// Kernels before 5.11 count maps as locked memory; this many bytes are allowed.
+    LockedMemory(u64),
     /// The kernel is locked down, so that programs may not read its memory.
     LockedDown,
     Load(LoadError),
@@ -58,6 +62,13 @@ impl fmt::Display for Off {
             Off::NotAllowed(missing) => write!(f, "missing {}", missing.join(", ")),
             Off::NoCgroup => write!(f, "no cgroup2 is mounted (version 1 alone does not do)"),
             Off::BadCgroup(path, error) => write!(f, "cgroup {}: {error}", path.display()),
+            Off::UserNamespace => {
+                write!(f, "in a user namespace; its capabilities do not count for programs in the kernel")
+            }
+            Off::LockedMemory(bytes) => write!(
+                f,
+                "the kernel counts its maps as locked memory, and no more than {bytes} bytes of that are allowed"
+            ),
             Off::LockedDown => write!(f, "the kernel is locked down (confidentiality)"),
             Off::Load(error) => write!(f, "{error}"),
             Off::SelfTest(trial) => {
@@ -100,10 +111,7 @@ pub fn start(mut settings: Settings, cgroup: Option<PathBuf>, greetings: &[&[u8]
     }
     let lock = Lock::take(settings.datastore)?;
     lift_memory_limit();
-    let path = FastPath::start(&settings).map_err(|error| match error {
-        LoadError::Refused { .. } if is_locked_down() => Off::LockedDown,
-        error => Off::Load(error),
-    })?;
+    let path = FastPath::start(&settings).map_err(because)?;
     let mut trials = selftest::run(&path);
     if let Some(failed) = trials.iter().position(|trial| trial.fault.is_some()) {
         return Err(Off::SelfTest(trials.swap_remove(failed)));
@@ -118,19 +126,38 @@ pub fn start(mut settings: Settings, cgroup: Option<PathBuf>, greetings: &[&[u8]
 
 /// The guard's program, proven, attached nowhere. It needs neither a datastore nor a cgroup.
 pub fn guard() -> Result<(Guard, Vec<Trial>), Off> {
-    let mut missing = missing_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default());
-    // Only for reading kernel memory, which this one does not.
-    missing.retain(|name| *name != "CAP_PERFMON");
+    let missing = missing_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default());
     if !missing.is_empty() {
         return Err(Off::NotAllowed(missing));
     }
     lift_memory_limit();
     // One for the trials, which leave traces and make it talk, and one for work.
-    let mut trials = Guard::load().map_err(Off::Load)?.prove();
+    let mut trials = Guard::load().map_err(because)?.prove();
     if let Some(failed) = trials.iter().position(|trial| trial.fault.is_some()) {
         return Err(Off::SelfTest(trials.swap_remove(failed)));
     }
-    Ok((Guard::load().map_err(Off::Load)?, trials))
+    Ok((Guard::load().map_err(because)?, trials))
+}
+
+/// What is behind a refusal, where there is more to it than the error tells.
+fn because(error: LoadError) -> Off {
+    match error {
+        LoadError::Refused { .. } if is_locked_down() => Off::LockedDown,
+        LoadError::Denied(_) if is_in_user_namespace(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default()) => {
+            Off::UserNamespace
+        }
+        LoadError::Denied(_) => match getrlimit(Resource::RLIMIT_MEMLOCK) {
+            Ok((bytes, _)) if bytes != RLIM_INFINITY => Off::LockedMemory(bytes),
+            _ => Off::Load(error),
+        },
+        error => Off::Load(error),
+    }
+}
+
+/// From `/proc/self/uid_map`: the first namespace maps every number to itself.
+fn is_in_user_namespace(map: &str) -> bool {
+    let words: Vec<&str> = map.split_whitespace().collect();
+    !words.is_empty() && words != ["0", "0", "4294967295"]
 }
 
 /// Maps count as locked memory on kernels before 5.11. Where we may not, creating the maps says so.
@@ -237,6 +264,13 @@ mod tests {
         check("0000000000201000", &[]);
         check("000000c000000000", &["CAP_NET_ADMIN"]);
         assert_eq!(missing_capabilities(""), ["/proc"]);
+    }
+
+    #[test]
+    fn namespaces_map_numbers() {
+        assert!(!is_in_user_namespace("         0          0 4294967295\n"));
+        assert!(is_in_user_namespace("         0       1000          1\n"));
+        assert!(!is_in_user_namespace(""), "kernels without them");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::shell;
 const MODULES: &[&str] = &["veth", "8021q"];
 
 /// Programs of this machine that the tests call.
-const PROGRAMS: &[&str] = &["redis-server", "memcached", "ip", "setpriv", "unshare", "nsenter"];
+const PROGRAMS: &[&str] = &["redis-server", "memcached", "ip", "setpriv", "unshare", "nsenter", "prlimit"];
 
 pub fn write(to: &Path, files: &Files, daemon: &Path, tests: &Path, names: &[String], seconds: u64) -> Result<()> {
     let scratch = tempfile_beside(to);
@@ -57,14 +57,14 @@ fn init(modules: &[String], names: &[String], seconds: u64) -> String {
          export PATH=/bin HOME=/tmp RUST_BACKTRACE=0\n\
          mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev\n\
          mkdir -p /dev/shm /sys/fs/cgroup; mount -t tmpfs tmp /tmp; mount -t tmpfs shm /dev/shm\n\
-         mount -t cgroup2 cgroup2 /sys/fs/cgroup; ip link set lo up; ulimit -n 65536\n\
+         mount -t securityfs security /sys/kernel/security; mount -t cgroup2 cgroup2 /sys/fs/cgroup; ip link set lo up; ulimit -n 65536\n\
          dmesg -n 3; echo \"KERNEL $(uname -r)\"\n",
     );
     for module in modules {
         script += &format!("insmod /lib/modules/{module} || echo \"no module {module}\"\n");
     }
     // busybox has an `ip` of its own that knows too little.
-    script += "rm -f /tmp/x; export DYNOMITE_BINARY=/bin/dynomite DYNOMITE_SKIPS=/tmp/skips\n";
+    script += "rm -f /tmp/x; export DYNOMITE_BINARY=/bin/dynomite DYNOMITE_SKIPS=/tmp/skips DYNOMITE_THROWN_AWAY=1\n";
     // How long, and from which seed, as outside.
     for name in ["DYNOMITE_SECONDS", "DYNOMITE_SEED"] {
         if let Ok(number) = std::env::var(name).unwrap_or_default().parse::<u64>() {
