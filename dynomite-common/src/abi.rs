@@ -24,6 +24,7 @@ pub mod map {
     pub const FLOWS: &str = "FLOWS";
     pub const CLIENTS: &str = "CLIENTS";
     pub const DATASTORES: &str = "DATASTORES";
+    pub const PAIRS: &str = "PAIRS";
     pub const SHORTCUTS: &str = "SHORTCUTS";
     pub const COMMANDS: &str = "COMMANDS";
     pub const TALLIES: &str = "TALLIES";

@@ -9,6 +9,7 @@ pub mod frame;
 pub mod gate;
 pub mod guard;
 pub mod limits;
+pub mod pair;
 pub mod peek;
 pub mod reason;
 pub mod token;

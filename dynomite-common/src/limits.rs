@@ -27,8 +27,20 @@ pub const FLOWS_DEFAULT: u32 = 1024;
 /// `flows_max` may not say more: each flow has a local port of its own.
 pub const FLOWS_MAX: u32 = 1 << 16;
 
-/// Pairs of shared datastore connections that the shortcut program joins.
+/// Shared datastore connections that take the shortcut, of all workers; a slot is 256 bytes.
 pub const SHORTCUTS_MAX: u32 = 1024;
+
+/// Bytes on one direction of a shortcut that are written and not read. What goes straight is not bounded by the receiver's
+/// buffer: a reader that stalls would have all of it parked in the kernel's memory. The daemon keeps its requests within
+/// this; replies beyond it go over TCP, which has limits of its own.
+pub const SHORTCUT_BYTES_MAX: u64 = 4 << 20;
+
+/// A request longer than this goes over TCP, when all before it are answered.
+pub const SHORTCUT_FRAME_BYTES_MAX: u64 = SHORTCUT_BYTES_MAX / 2;
+
+/// The receive buffer of the daemon's end: room for what is parked, which counts, and for TCP beside it. Without, a
+/// direction that changes to TCP finds a closed window, and nothing opens it again but a timer.
+pub const SHORTCUT_BUFFER_BYTES: u32 = 4 * SHORTCUT_BYTES_MAX as u32;
 
 /// Rows of the command table in the kernel.
 pub const COMMANDS_MAX: u32 = 256;

@@ -60,13 +60,16 @@ reasons! {
 
     ShortToDatastore = 42, "short_to_datastore", "bytes of the daemon went straight to the datastore's socket";
     ShortToDaemon = 43, "short_to_daemon", "bytes of the datastore went straight to the daemon's socket";
-    ShortNotReady = 44, "short_not_ready", "a shared connection whose two ends are not both adopted";
-    ShortAway = 45, "short_away", "the other end of a shared connection is gone";
+    ShortClosed = 44, "short_closed", "a shared connection that takes no shortcut now";
+    ShortFull = 45, "short_full", "more bytes on a shortcut than may be unread: over TCP, until all is read";
+    ShortFallen = 46, "short_fallen", "a direction of a shortcut that has changed to TCP before";
+    ShortAway = 47, "short_away", "the other end of a shared connection is gone";
+    ShortNoPair = 48, "short_no_pair", "a socket without a pair: it is just leaving";
 }
 
 impl Reason {
     /// Length of the counter array.
-    pub const COUNT: u32 = 48;
+    pub const COUNT: u32 = 64;
 }
 
 /// One counter, per CPU.

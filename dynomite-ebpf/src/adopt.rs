@@ -6,11 +6,12 @@ use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
 use aya_log_ebpf::warn;
 use dynomite_common::abi::Port;
+use dynomite_common::pair::End;
 use dynomite_common::reason::Reason;
 
 use crate::count::bump;
 use crate::load;
-use crate::maps::{CONFIG, DATASTORES, PORTS, SLOTS};
+use crate::maps::{CONFIG, DATASTORES, PAIRS, PORTS, SHORTCUTS, SLOTS};
 
 #[sock_ops]
 pub fn adopt(ctx: SockOpsContext) -> u32 {
@@ -49,6 +50,12 @@ fn catch(ctx: &SockOpsContext) -> Option<Reason> {
             }
             Some(Reason::Adopted)
         }
-        Port::Shortcut { .. } => None,
+        Port::Shortcut { pair: index } => {
+            let pair = PAIRS.get(index)?;
+            // SAFETY: the context is the kernel's own.
+            let taken = unsafe { SHORTCUTS.update(End::Datastore.place(index), ctx.ops, BPF_NOEXIST.into()) };
+            pair.adopted.datastore.set(if taken.is_ok() { 1 } else { 2 });
+            Some(if taken.is_ok() { Reason::Adopted } else { Reason::AdoptRefused })
+        }
     }
 }

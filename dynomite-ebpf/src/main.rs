@@ -10,6 +10,7 @@ mod load;
 mod maps;
 mod reply;
 mod route;
+mod shortcut;
 mod tell;
 
 /// The kernel asks for it: helpers that read kernel memory are for GPL programs.

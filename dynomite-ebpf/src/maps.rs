@@ -7,8 +7,9 @@ use dynomite_common::abi::{CommandRow, Config, FlowKey, Name};
 use dynomite_common::flow::Slot;
 use dynomite_common::guard::{Cell, Rules, Ruling};
 use dynomite_common::limits::{
-    CELLS_MAX, COMMANDS_MAX, EVENTS_BYTES, FLOWS_DEFAULT, HEAD_BYTES, MEMBERS_MAX, SOURCES_MAX,
+    CELLS_MAX, COMMANDS_MAX, EVENTS_BYTES, FLOWS_DEFAULT, HEAD_BYTES, MEMBERS_MAX, SHORTCUTS_MAX, SOURCES_MAX,
 };
+use dynomite_common::pair::Pair;
 use dynomite_common::peek::State;
 use dynomite_common::reason::{Reason, Tally};
 use dynomite_common::token::Place;
@@ -40,6 +41,15 @@ pub static CLIENTS: SockMap = SockMap::with_max_entries(FLOWS_DEFAULT, 0);
 /// daemon; `route` redirects to it.
 #[map]
 pub static DATASTORES: SockMap = SockMap::with_max_entries(FLOWS_DEFAULT, 0);
+
+/// Shared datastore connections. Each field has one writer (`dynomite_common::pair`); the daemon maps it into memory.
+#[map]
+pub static PAIRS: Array<Pair> = Array::with_max_entries(SHORTCUTS_MAX, BPF_F_MMAPABLE);
+
+/// Both ends of these, at `End::place`; `shortcut` is attached here. The daemon's end is written by the daemon, the
+/// datastore's by `adopt`; both are deleted by the daemon.
+#[map]
+pub static SHORTCUTS: SockMap = SockMap::with_max_entries(2 * SHORTCUTS_MAX, 0);
 
 /// Eligible commands. Written by the daemon while the configuration's generation is odd; read by `route`.
 #[map]

@@ -145,25 +145,30 @@ fn kernel_check(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     let kernel = nix::sys::utsname::uname()?;
     writeln!(out, "kernel {}", kernel.release().to_string_lossy())?;
-    let route = probe::check(wanted.cgroup);
-    let route = route.map(|proven| (proven.path.walked().to_vec(), proven.trials));
-    let guard = probe::guard().map(|(guard, trials)| (vec![("guard", guard.walked)], trials));
+    let proven = probe::check(wanted.cgroup);
+    if let Ok(proven) = &proven {
+        for (program, steps) in proven.path.walked() {
+            writeln!(out, "program {program}: {steps} steps of the verifier")?;
+        }
+    }
+    let guard = probe::guard();
+    if let Ok((guard, _)) = &guard {
+        writeln!(out, "program guard: {} steps of the verifier", guard.walked)?;
+    }
+    let guard = guard.as_ref().map(|(_, trials)| trials);
     let mut all_can = true;
-    for (part, proven) in [("route", route), ("guard", guard)] {
-        let (programs, trials) = match proven {
-            Ok(proven) => proven,
+    for (part, result) in probe::parts(&proven).into_iter().chain([("guard", guard)]) {
+        match result {
+            Ok(trials) => {
+                writeln!(out, "{part}: yes")?;
+                for trial in trials {
+                    writeln!(out, "  {:>9.1} ms  {}", trial.took.as_secs_f64() * 1e3, trial.name)?;
+                }
+            }
             Err(off) => {
                 writeln!(out, "{part}: no, {off}")?;
                 all_can = false;
-                continue;
             }
-        };
-        writeln!(out, "{part}: yes")?;
-        for (program, steps) in programs {
-            writeln!(out, "  program {program}: {steps} steps of the verifier")?;
-        }
-        for trial in trials {
-            writeln!(out, "  {:>9.1} ms  {}", trial.took.as_secs_f64() * 1e3, trial.name)?;
         }
     }
     // Only looked at: attaching may reset a network card.

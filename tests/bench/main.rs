@@ -7,6 +7,7 @@ mod machine;
 mod node;
 mod places;
 mod report;
+mod shortcut;
 mod suite;
 
 use std::path::PathBuf;
@@ -60,6 +61,8 @@ enum What {
     Cluster,
     /// The fast path in the kernel against the same node without it
     Kernel,
+    /// Connections to the datastore past TCP against the same over TCP
+    Shortcut,
 }
 
 fn main() -> Result<()> {
@@ -68,5 +71,6 @@ fn main() -> Result<()> {
         What::Node => node::run(&args),
         What::Cluster => cluster::run(&args),
         What::Kernel => kernel::run(&args),
+        What::Shortcut => shortcut::run(&args),
     }
 }

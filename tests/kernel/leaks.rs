@@ -11,7 +11,7 @@ use dynomite_user::kernel::{FastPath, Flow, Hand, Language, Progress, Refused, R
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Kilobytes of a line of a file in /proc.
-fn kilobytes(file: &str, name: &str) -> u64 {
+pub fn kilobytes(file: &str, name: &str) -> u64 {
     let text = std::fs::read_to_string(file).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
@@ -21,7 +21,7 @@ fn ours() -> u64 {
     kilobytes("/proc/self/status", "VmRSS")
 }
 
-fn kernels() -> u64 {
+pub fn kernels() -> u64 {
     kilobytes("/proc/meminfo", "SUnreclaim") + kilobytes("/proc/meminfo", "Percpu")
 }
 

@@ -9,6 +9,7 @@ mod order;
 mod overlap;
 mod owners;
 mod proof;
+mod shortcut;
 mod stalled;
 mod uploads;
 mod without;

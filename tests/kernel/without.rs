@@ -146,7 +146,10 @@ fn nobody_is_told_which_capabilities_are_missing() {
         context.check_required(missing);
         let check = context.command().arg("kernel-check").output().expect("started");
         let said = String::from_utf8_lossy(&check.stdout).into_owned();
-        assert!(said.ends_with(&format!("route: no, {missing}\nguard: no, {missing}\n")), "{said}");
+        assert!(
+            said.ends_with(&format!("route: no, {missing}\nshortcut: no, {missing}\nguard: no, {missing}\n")),
+            "{said}"
+        );
         assert_eq!(check.status.code(), Some(1));
     }
 }

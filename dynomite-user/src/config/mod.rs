@@ -100,6 +100,7 @@ pub struct Kernel {
     /// Zero: no limit.
     pub guard_syn_rate: u32,
     pub flows_max: usize,
+    pub shortcut: bool,
     pub cgroup: Option<PathBuf>,
 }
 

@@ -322,6 +322,9 @@ pub const KERNEL: &[Row] = rows! {
     "flows_max" Count(0, 65_536), Is("1024"),
         "Client connections that the kernel may route at one time.",
         |config, value| config.kernel.flows_max = value.number();
+    "shortcut" Flag, Is("false"),
+        "Shared connections to the datastore go past TCP, from socket to socket.",
+        |config, value| config.kernel.shortcut = value.flag();
     "cgroup" Path, Absent("/sys/fs/cgroup"),
         "A cgroup (version 2) that holds the datastore. Found from the mount table when not given.",
         |config, value| config.kernel.cgroup = Some(value.text().into());

@@ -71,7 +71,7 @@ fn keys_go_where_they_belong() {
          dyn_seed_provider: florida_provider\nread_failover: datacenters\nworkers: 3\nclient_outstanding_max: 9\n\
          dyn_seeds:\n- 127.0.0.2:8101:r2:dc1:9\n- 127.0.0.3:8101:r1:dc2:7 third:8101\n\
          kernel:\n  mode: required\n  interface: [eth0, eth1]\n  xdp: generic\n  guard: enforce\n  \
-         guard_syn_rate: 5\n  flows_max: 0\n  cgroup: /c",
+         guard_syn_rate: 5\n  flows_max: 0\n  shortcut: true\n  cgroup: /c",
     );
     assert_eq!((config.datacenter.as_str(), config.rack.as_str()), ("dc1", "r1"));
     assert_eq!((config.hash, config.hash_tag), (HashKind::Fnv1a32, Some(HashTag { open: b'{', close: b'}' })));
@@ -96,6 +96,7 @@ fn keys_go_where_they_belong() {
         guard: Guard::Enforce,
         guard_syn_rate: 5,
         flows_max: 0,
+        shortcut: true,
         cgroup: Some("/c".into()),
     };
     assert_eq!(config.kernel, kernel);

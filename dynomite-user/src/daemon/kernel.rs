@@ -26,15 +26,17 @@ use crate::stats::render::{Section, Sections};
 pub struct Kernel {
     config: Config,
     control: Arc<Control>,
-    proven: Option<Proven>,
+    proven: Result<Proven, Off>,
     guarding: Option<Arc<Guarding>>,
     state: Mutex<State>,
 }
 
 struct State {
     topology: Arc<Topology>,
-    /// Nothing is routed, and why.
-    off: Option<Off>,
+    /// By an operator.
+    is_switched_off: bool,
+    /// Why nothing can be routed, although the kernel could.
+    unroutable: Option<String>,
 }
 
 impl Kernel {
@@ -50,22 +52,25 @@ impl Kernel {
         if let (KernelMode::Required, Some(fault)) = (config.kernel.mode, guarding.as_ref().and_then(|it| it.fault())) {
             bail!("kernel.mode is required, but the guard cannot be had: {fault}");
         }
-        let started = match embedded {
+        let proven = match embedded {
             true => Err(Off::NoTcp("the datastore is embedded in this process")),
             false => prove(config),
         };
-        let (proven, off) = match started {
-            Ok(proven) => (Some(proven), None),
-            Err(off) => (None, Some(off)),
-        };
-        match &off {
-            None => always!("fast path: on, {} trials in the kernel as they should be", trials(&proven)),
-            Some(off) if config.kernel.mode == KernelMode::Required => {
-                bail!("kernel.mode is required, but the fast path cannot be had: {off}")
+        // What is in the way of both is said once.
+        let said = if proven.is_ok() { 2 } else { 1 };
+        for (part, result) in
+            ["fast path", "shortcut"].into_iter().zip(probe::parts(&proven).map(|part| part.1)).take(said)
+        {
+            match result {
+                Ok(trials) => always!("{part}: on, {} trials in the kernel as they should be", trials.len()),
+                Err(Off::Unwanted(_)) => {}
+                Err(off) if config.kernel.mode == KernelMode::Required => {
+                    bail!("kernel.mode is required, but the {part} cannot be had: {off}")
+                }
+                Err(off) => always!("{part}: off, {off}"),
             }
-            Some(off) => always!("fast path: off, {off}"),
         }
-        let state = Mutex::new(State { topology, off });
+        let state = Mutex::new(State { topology, is_switched_off: false, unroutable: None });
         let kernel = Arc::new(Kernel { config: config.clone(), control, proven, guarding, state });
         kernel.publish(&mut kernel.state());
         let weak = Arc::downgrade(&kernel);
@@ -80,12 +85,12 @@ impl Kernel {
 
     /// For the workers.
     pub fn path(&self) -> Option<Arc<FastPath>> {
-        self.proven.as_ref().map(|proven| proven.path.clone())
+        self.proven.as_ref().ok().map(|proven| proven.path.clone())
     }
 
     /// Work for the control thread: names of members, words of the programs.
     pub fn spawn(&self, runtime: &tokio::runtime::Runtime) {
-        let mut words = vec![self.proven.as_ref().and_then(|proven| proven.path.take_words())];
+        let mut words = vec![self.path().and_then(|path| path.take_words())];
         if let Some(guarding) = &self.guarding {
             words.push(guarding.take_words());
             runtime.spawn(guarding.clone().resolve());
@@ -112,34 +117,34 @@ impl Kernel {
     }
 
     fn publish(&self, state: &mut State) {
-        let Some(proven) = &self.proven else { return };
-        if matches!(state.off, Some(Off::Switched)) {
-            return proven.path.publish(None);
-        }
-        match routing(&self.config, &self.control, &state.topology) {
-            Ok(routing) => {
-                proven.path.publish(Some(&routing));
-                state.off = None;
-            }
-            Err(why) => {
-                proven.path.publish(None);
-                state.off = Some(Off::Configuration(why));
-            }
-        }
+        let Ok(proven) = &self.proven else { return };
+        let is_given_up = proven.path.shortcut_is_given_up();
+        proven.path.switch_shortcut(proven.shortcut.is_ok() && !state.is_switched_off && !is_given_up);
+        let routing = routing(&self.config, &self.control, &state.topology);
+        let routed = routing.as_ref().ok().filter(|_| proven.route.is_ok() && !state.is_switched_off);
+        proven.path.publish(routed);
+        state.unroutable = routing.err();
     }
-}
 
-fn trials(proven: &Option<Proven>) -> usize {
-    proven.as_ref().map_or(0, |proven| proven.trials.len())
+    /// Why each part is off, if it is.
+    fn why_off(&self, state: &State) -> [(&'static str, Option<String>); 2] {
+        probe::parts(&self.proven).map(|(part, proven)| {
+            let why = match proven {
+                Err(off) => Some(off.to_string()),
+                Ok(_) if state.is_switched_off => Some(Off::Switched.to_string()),
+                Ok(_) if part == probe::ROUTE => state.unroutable.clone(),
+                Ok(_) if self.path().is_some_and(|path| path.shortcut_is_given_up()) => Some(Off::GivenUp.to_string()),
+                Ok(_) => None,
+            };
+            (part, why)
+        })
+    }
 }
 
 /// The programs in the kernel, proven and aimed at the datastore.
 pub fn prove(config: &Config) -> Result<Proven, Off> {
     if config.kernel.mode == KernelMode::Off {
         return Err(Off::Configured);
-    }
-    if config.kernel.flows_max == 0 {
-        return Err(Off::Configuration("kernel.flows_max is 0".into()));
     }
     let Address::Tcp(datastore) = &config.datastore.address else {
         return Err(Off::NoTcp("the datastore is reached over a unix socket"));
@@ -151,12 +156,17 @@ pub fn prove(config: &Config) -> Result<Proven, Off> {
             Protocol::Resp => Language::Resp,
             Protocol::Memcache => Language::Memcache,
         },
-        flows_max: config.kernel.flows_max as u32,
+        // The self-test takes some.
+        flows_max: if config.kernel.flows_max == 0 { 64 } else { config.kernel.flows_max as u32 },
         cgroup: Default::default(),
     };
     let greeting = super::workers::greeting(config);
     let greeting: Vec<&[u8]> = greeting.iter().map(Vec::as_slice).collect();
-    probe::start(settings, config.kernel.cgroup.clone(), &greeting)
+    let mut proven = probe::start(settings, config.kernel.cgroup.clone(), &greeting, config.kernel.shortcut)?;
+    if config.kernel.flows_max == 0 {
+        proven.route = Err(Off::Unwanted("kernel.flows_max is 0"));
+    }
+    Ok(proven)
 }
 
 /// What the kernel may answer now; or why nothing.
@@ -236,17 +246,23 @@ fn ranges(entries: impl Iterator<Item = (Token, PeerId)>) -> Vec<TokenRange> {
 
 impl KernelSwitch for Kernel {
     fn describe(&self) -> String {
-        let state = self.state();
-        let proven = self.proven.as_ref();
+        let [(_, route), (_, shortcut)] = self.why_off(&self.state());
+        let path = self.path();
         let guarded = self.guarding.as_ref().map_or(&[][..], |guarding| guarding.trials());
-        let trials = proven.map_or(&[][..], |proven| &proven.trials).iter().chain(guarded);
+        let trials =
+            probe::parts(&self.proven).into_iter().filter_map(|(_, proven)| proven.ok()).flatten().chain(guarded);
         let document = json!({
             "mode": self.config.kernel.mode.name(),
             "route": {
-                "on": state.off.is_none(),
-                "why": state.off.as_ref().map(ToString::to_string),
-                "flows": proven.map(|proven| proven.path.flows_now()),
+                "on": route.is_none(),
+                "why": route,
+                "flows": path.as_ref().map(|path| path.flows_now()),
                 "flows_max": self.config.kernel.flows_max,
+            },
+            "shortcut": {
+                "on": shortcut.is_none(),
+                "why": shortcut,
+                "connections": path.as_ref().map(|path| path.shortcuts_now()),
             },
             "guard": self.guarding.as_ref().map(|guarding| guarding.describe()),
             "self_test": trials.map(|trial| json!({
@@ -263,16 +279,13 @@ impl KernelSwitch for Kernel {
             guarding.switch(on);
         }
         let mut state = self.state();
-        if self.proven.is_none() {
-            return match &state.off {
-                Some(off) if on => Err(off.to_string()),
-                _ => Ok(()),
-            };
+        state.is_switched_off = !on;
+        if let Some(path) = self.path().filter(|_| on) {
+            path.forgive_shortcut();
         }
-        state.off = (!on).then_some(Off::Switched);
         self.publish(&mut state);
-        match &state.off {
-            Some(off) if on => Err(off.to_string()),
+        match self.why_off(&state) {
+            [(_, Some(why)), (_, Some(_))] if on => Err(why),
             _ => Ok(()),
         }
     }
@@ -281,13 +294,16 @@ impl KernelSwitch for Kernel {
 impl Sections for Kernel {
     fn sections(&self) -> Vec<Section> {
         let mut section = Section::new("kernel");
-        let why = self.state().off.as_ref().map(ToString::to_string);
-        section.gauge("route_on", "1 when the kernel answers what it can", why.is_none().into());
-        section.text("route_why", "why it does not", why.unwrap_or_default());
+        let [(_, route), (_, shortcut)] = self.why_off(&self.state());
+        section.gauge("route_on", "1 when the kernel answers what it can", route.is_none().into());
+        section.text("route_why", "why it does not", route.unwrap_or_default());
+        section.gauge("shortcut_on", "1 when shared datastore connections go past TCP", shortcut.is_none().into());
+        section.text("shortcut_why", "why they do not", shortcut.unwrap_or_default());
         if let Some(guarding) = &self.guarding {
             guarding.show(&mut section);
         }
-        let Some(proven) = &self.proven else { return vec![section] };
+        let Ok(proven) = &self.proven else { return vec![section] };
+        section.gauge("shortcuts_now", "datastore connections that do just now", proven.path.shortcuts_now());
         section.gauge("flows_now", "clients in the kernel, and on their way there", proven.path.flows_now().into());
         section.gauge("flows_max", "clients that may be there", self.config.kernel.flows_max as u64);
         for (name, value, help) in proven.path.counts().all() {

@@ -34,6 +34,9 @@ counts! {
     flows_torn torn "connections reset because bytes came in the wrong moment of an adoption or release";
     flows_spoiled spoiled "connections reset because a reply stopped in the middle, or was not the one asked for";
     relays relayed "replies that the daemon wrote on because they were long or not understood";
+    shortcuts_joined shortcut_joined "shared datastore connections whose end was taken in for the shortcut";
+    shortcuts_refused shortcut_refused "shared datastore connections that could not be taken in";
+    shortcuts_tripped shortcut_tripped "shared datastore connections that stood still on the shortcut";
     watchdog_trips tripped "flows that did not move for too long";
 }
 

@@ -13,7 +13,7 @@ use dynomite_common::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::{FastPath, sys};
+use super::{FastPath, Used, sys};
 
 /// Where a worker finds the slots of its flows that something happened to.
 pub struct Mailbox {
@@ -34,6 +34,11 @@ impl Mailbox {
         if is_first {
             (self.wake)();
         }
+    }
+
+    /// Something else is to be looked at.
+    pub fn wake(&self) {
+        (self.wake)();
     }
 
     /// Empties it into `slots`.
@@ -73,11 +78,11 @@ pub fn listen(path: &Arc<FastPath>, mut records: RingBuf<MapData>) -> io::Result
 }
 
 /// Starts the thread that gives used slots back when no program can have them in hand any more.
-pub fn rest(path: &Arc<FastPath>, used: Receiver<u32>) -> io::Result<()> {
+pub fn rest(path: &Arc<FastPath>, used: Receiver<Used>) -> io::Result<()> {
     let path: Weak<FastPath> = Arc::downgrade(path);
     let run = move || {
         while let Ok(first) = used.recv() {
-            let slots: Vec<u32> = std::iter::once(first).chain(used.try_iter()).collect();
+            let slots: Vec<Used> = std::iter::once(first).chain(used.try_iter()).collect();
             if sys::all_programs_left().is_err() {
                 // Kernels with nohz_full say no. Programs run for microseconds.
                 thread::sleep(Duration::from_secs(1));

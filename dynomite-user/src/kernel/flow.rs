@@ -493,7 +493,7 @@ impl Drop for Flow {
         let _ = maps.datastores.clear_index(&self.slot);
         drop(maps);
         self.path.loaded.ports[usize::from(self.port)].set(0);
-        self.path.rest(self.slot);
+        self.path.rest(super::Used::Flow(self.slot));
     }
 }
 

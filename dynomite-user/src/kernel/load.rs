@@ -13,6 +13,8 @@ use aya::programs::{ProgramError, SkMsg, SkSkb, SockOps};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use dynomite_common::abi::{CommandRow, Config, FlowKey, Name, map, program};
 use dynomite_common::flow::{Count, Slot};
+use dynomite_common::limits::SHORTCUTS_MAX;
+use dynomite_common::pair::Pair;
 use dynomite_common::reason::{Reason, Tally};
 
 use super::btf::Btf;
@@ -78,7 +80,7 @@ impl Offsets {
     }
 }
 
-/// The programs and maps of `route`, attached.
+/// The programs and their maps, attached.
 pub struct Loaded {
     /// How many instructions the verifier walked, by program.
     pub walked: Vec<(&'static str, u32)>,
@@ -86,6 +88,9 @@ pub struct Loaded {
     pub words: Mutex<Option<Words>>,
     pub slots: Mapping<Slot>,
     pub ports: Mapping<Count>,
+    pub pairs: Mapping<Pair>,
+    /// What the kernel has against the shortcut program; taken by whoever says so.
+    pub shortcut: Mutex<Result<(), LoadError>>,
     config: Mapping<Config>,
     maps: Mutex<Maps>,
     // Dropped last: detaches and unloads the programs.
@@ -97,6 +102,7 @@ pub struct Maps {
     pub flows: HashMap<MapData, FlowKey, u32>,
     pub clients: SockMap<MapData>,
     pub datastores: SockMap<MapData>,
+    pub shortcuts: SockMap<MapData>,
     pub commands: HashMap<MapData, Name, CommandRow>,
     pub tallies: PerCpuArray<MapData, Tally>,
     pub events: Option<RingBuf<MapData>>,
@@ -136,18 +142,24 @@ impl Loaded {
         let adopt: &mut SockOps = get(&mut object, program::ADOPT)?;
         adopt.load().map_err(|error| refused(program::ADOPT, &error))?;
 
-        let walked =
-            [program::ADOPT, program::ROUTE, program::REPLY].map(|name| (name, walked(&object, name))).to_vec();
+        let shortcut: &mut SkMsg = get(&mut object, program::SHORTCUT)?;
+        let shortcut = shortcut.load().map_err(|error| refused(program::SHORTCUT, &error));
+
+        let walked = [program::ADOPT, program::ROUTE, program::REPLY, program::SHORTCUT]
+            .map(|name| (name, walked(&object, name)))
+            .to_vec();
         let maps = Maps {
             flows: take(&mut object, map::FLOWS)?,
             clients: take(&mut object, map::CLIENTS)?,
             datastores: take(&mut object, map::DATASTORES)?,
+            shortcuts: take(&mut object, map::SHORTCUTS)?,
             commands: take(&mut object, map::COMMANDS)?,
             tallies: take(&mut object, map::TALLIES)?,
             events: Some(take(&mut object, map::EVENTS)?),
         };
         let slots = shared(&mut object, map::SLOTS, flows_max as usize)?;
         let ports = shared(&mut object, map::PORTS, 1 << 16)?;
+        let pairs = shared(&mut object, map::PAIRS, SHORTCUTS_MAX as usize)?;
         let config: Mapping<Config> = shared(&mut object, map::CONFIG, 1)?;
         config[0].generation.set(1);
 
@@ -155,12 +167,18 @@ impl Loaded {
         route.attach(maps.clients.fd()).map_err(|error| not_attached(program::ROUTE, &error))?;
         let reply: &mut SkMsg = get(&mut object, program::REPLY)?;
         reply.attach(maps.datastores.fd()).map_err(|error| not_attached(program::REPLY, &error))?;
+        let shortcut = shortcut.and_then(|()| {
+            let shortcut: &mut SkMsg = get(&mut object, program::SHORTCUT)?;
+            shortcut.attach(maps.shortcuts.fd()).map_err(|error| not_attached(program::SHORTCUT, &error))?;
+            Ok(())
+        });
         let adopt: &mut SockOps = get(&mut object, program::ADOPT)?;
         let cgroup = File::open(cgroup).map_err(|error| not_attached(program::ADOPT, &error))?;
         adopt.attach(cgroup, CgroupAttachMode::Single).map_err(|error| not_attached(program::ADOPT, &error))?;
 
         let words = Mutex::new(Words::of(&mut object));
-        Ok(Loaded { walked, words, slots, ports, config, maps: Mutex::new(maps), _object: object })
+        let (shortcut, maps) = (Mutex::new(shortcut), Mutex::new(maps));
+        Ok(Loaded { walked, words, slots, ports, pairs, shortcut, config, maps, _object: object })
     }
 
     pub fn maps(&self) -> MutexGuard<'_, Maps> {

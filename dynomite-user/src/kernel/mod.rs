@@ -16,6 +16,7 @@ mod load;
 pub mod probe;
 mod relay;
 pub mod selftest;
+mod shortcut;
 mod slots;
 mod sys;
 mod turn;
@@ -25,22 +26,24 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dynomite_common::abi::{CommandRow, KernelHash, Name, Table, TokenRange};
 use dynomite_common::event::Event;
-use dynomite_common::limits::RANGES_MAX;
+use dynomite_common::limits::{RANGES_MAX, SHORTCUTS_MAX};
 use dynomite_common::reason::{Reason, Tally};
 use mio::Waker;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use counts::{Counts, Reset};
+pub use dynomite_common::limits::SHORTCUT_FRAME_BYTES_MAX;
 pub use events::Mailbox;
 pub use flow::{Flow, More, Owed, Progress, Released, push};
 pub use load::LoadError;
+pub use shortcut::Shortcut;
 pub use turn::{Turn, View};
 
 use load::{Loaded, Offsets};
@@ -135,12 +138,24 @@ impl Aim {
     }
 }
 
+/// A slot that no map knows any more, and a program may still have in hand.
+enum Used {
+    Flow(u32),
+    Pair(u32),
+}
+
 /// The programs at work. One a process; workers share it.
 pub struct FastPath {
     loaded: Loaded,
     aim: Mutex<Aim>,
     slots: Mutex<Slots>,
-    used: Sender<u32>,
+    pairs: Mutex<Slots>,
+    shortcut_on: AtomicBool,
+    /// Connections on it that stood still or said nonsense, since an operator forgave it.
+    shortcut_trips: AtomicU32,
+    /// It was on once: connections are dialled so that they can take it.
+    shortcut_used: AtomicBool,
+    used: Sender<Used>,
     counts: Counts,
     mailboxes: Mutex<Vec<Arc<Mailbox>>>,
     /// Slot → number of the worker that has the flow.
@@ -150,7 +165,7 @@ pub struct FastPath {
 }
 
 impl FastPath {
-    /// Loads and attaches. Nothing is routed before `publish`.
+    /// Loads and attaches. Nothing is routed before `publish`, and no shortcut taken before `switch_shortcut`.
     pub fn start(settings: &Settings) -> Result<Arc<FastPath>, LoadError> {
         let aim = Aim::at(settings.datastore, settings.language).map_err(LoadError::NotMapped)?;
         let loaded = Loaded::new(&settings.cgroup, settings.flows_max, Offsets::read()?)?;
@@ -160,6 +175,10 @@ impl FastPath {
             loaded,
             aim: Mutex::new(aim),
             slots: Mutex::new(Slots::new(settings.flows_max)),
+            pairs: Mutex::new(Slots::new(SHORTCUTS_MAX)),
+            shortcut_on: AtomicBool::new(false),
+            shortcut_trips: AtomicU32::new(0),
+            shortcut_used: AtomicBool::new(false),
             used,
             counts: Counts::default(),
             mailboxes: Mutex::default(),
@@ -285,6 +304,7 @@ impl FastPath {
     fn forget(&self) {
         self.loaded.forget_tallies();
         self.counts.forget();
+        self.shortcut_used.store(false, Ordering::Relaxed);
     }
 
     /// A socket for a datastore connection, bound so that its port is known before it is connected; and to where.
@@ -309,17 +329,28 @@ impl FastPath {
         }
     }
 
-    fn rest(&self, slot: u32) {
-        lock(&self.slots).rest(slot);
+    fn rest(&self, used: Used) {
+        match used {
+            Used::Flow(slot) => lock(&self.slots).rest(slot),
+            Used::Pair(pair) => lock(&self.pairs).rest(pair),
+        }
         // The receiver lives as long as `self`.
-        let _ = self.used.send(slot);
+        let _ = self.used.send(used);
     }
 
-    fn rested(&self, used: Vec<u32>) {
-        for &slot in &used {
-            self.loaded.slots[slot as usize].reset(0);
+    fn rested(&self, used: Vec<Used>) {
+        for used in used {
+            match used {
+                Used::Flow(slot) => {
+                    self.loaded.slots[slot as usize].reset(0);
+                    lock(&self.slots).rested(slot);
+                }
+                Used::Pair(pair) => {
+                    self.loaded.pairs[pair as usize].reset();
+                    lock(&self.pairs).rested(pair);
+                }
+            }
         }
-        lock(&self.slots).rested(used);
     }
 }
 
@@ -351,7 +382,7 @@ impl Hand {
         let (slot, life) = lock(&self.path.slots).take().ok_or(Refused::Full)?;
         self.path.loaded.slots[slot as usize].daemon.life.set(life);
         self.path.owners[slot as usize].store(self.worker, Ordering::Relaxed);
-        Flow::dial(&self.path, slot, greetings).inspect_err(|_| self.path.rest(slot))
+        Flow::dial(&self.path, slot, greetings).inspect_err(|_| self.path.rest(Used::Flow(slot)))
     }
 
     /// Slots of this worker's flows that something happened to.

@@ -19,7 +19,7 @@ use super::guard::Guard;
 use super::selftest::{self, Trial};
 use super::{FastPath, Language, LoadError, Progress, Settings};
 
-/// Why nothing is routed in the kernel.
+/// Why the kernel does nothing for us, or not this part.
 #[derive(Debug)]
 pub enum Off {
     /// The configuration says so.
@@ -47,6 +47,10 @@ pub enum Off {
     Taken(SocketAddr, Option<i32>),
     /// The datastore's sockets are not seen: its process is outside of the cgroup, or behind a proxy.
     Unseen(PathBuf),
+    /// The configuration wants it off, this part alone.
+    Unwanted(&'static str),
+    /// Connections on it stood still.
+    GivenUp,
     /// An operator switched it off.
     Switched,
     /// Requests cannot be told apart in the kernel with this configuration.
@@ -79,22 +83,42 @@ impl fmt::Display for Off {
             Off::Unseen(cgroup) => {
                 write!(f, "the datastore's sockets are not seen in cgroup {}", cgroup.display())
             }
+            Off::Unwanted(what) => write!(f, "{what}"),
+            Off::GivenUp => write!(f, "given up: connections on it stood still"),
             Off::Switched => write!(f, "switched off at the stats port"),
             Off::Configuration(why) => write!(f, "{why}"),
         }
     }
 }
 
-/// What was found out and started.
+/// What was found out and started. One part or the other may have to stay off.
 pub struct Proven {
     pub path: Arc<FastPath>,
-    pub trials: Vec<Trial>,
+    pub route: Result<Vec<Trial>, Off>,
+    pub shortcut: Result<Vec<Trial>, Off>,
     // Held for as long as the path is used.
     _lock: Lock,
 }
 
+pub const ROUTE: &str = "route";
+pub const SHORTCUT: &str = "shortcut";
+
+/// Each part: its trials, or why it stays off.
+pub fn parts(proven: &Result<Proven, Off>) -> [(&'static str, Result<&Vec<Trial>, &Off>); 2] {
+    let (route, shortcut) = match proven {
+        Ok(proven) => (proven.route.as_ref(), proven.shortcut.as_ref()),
+        Err(off) => (Err(off), Err(off)),
+    };
+    [(ROUTE, route), (SHORTCUT, shortcut)]
+}
+
 /// Starts the fast path for `datastore`, which a connection begins with `greetings`.
-pub fn start(mut settings: Settings, cgroup: Option<PathBuf>, greetings: &[&[u8]]) -> Result<Proven, Off> {
+pub fn start(
+    mut settings: Settings,
+    cgroup: Option<PathBuf>,
+    greetings: &[&[u8]],
+    wants_shortcut: bool,
+) -> Result<Proven, Off> {
     let missing = missing_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default());
     if !missing.is_empty() {
         return Err(Off::NotAllowed(missing));
@@ -112,16 +136,25 @@ pub fn start(mut settings: Settings, cgroup: Option<PathBuf>, greetings: &[&[u8]
     let lock = Lock::take(settings.datastore)?;
     lift_memory_limit();
     let path = FastPath::start(&settings).map_err(because)?;
-    let mut trials = selftest::run(&path);
-    if let Some(failed) = trials.iter().position(|trial| trial.fault.is_some()) {
-        return Err(Off::SelfTest(trials.swap_remove(failed)));
-    }
+    let route = passed(selftest::run(&path));
+    let shortcut = match path.shortcut_refused() {
+        _ if !wants_shortcut => Err(Off::Unwanted("kernel.shortcut is false")),
+        Ok(()) => passed(selftest::run_shortcut(&path)),
+        Err(error) => Err(because(error)),
+    };
     path.forget();
     path.aim(settings.datastore, settings.language).map_err(|error| Off::Load(LoadError::NotMapped(error)))?;
     if sees_datastore(&path, greetings) == Some(false) {
         return Err(Off::Unseen(settings.cgroup));
     }
-    Ok(Proven { path, trials, _lock: lock })
+    Ok(Proven { path, route, shortcut, _lock: lock })
+}
+
+fn passed(mut trials: Vec<Trial>) -> Result<Vec<Trial>, Off> {
+    match trials.iter().position(|trial| trial.fault.is_some()) {
+        Some(failed) => Err(Off::SelfTest(trials.swap_remove(failed))),
+        None => Ok(trials),
+    }
 }
 
 /// The guard's program, proven, attached nowhere. It needs neither a datastore nor a cgroup.
@@ -175,7 +208,7 @@ pub fn check(cgroup: Option<PathBuf>) -> Result<Proven, Off> {
         flows_max: 64,
         cgroup: PathBuf::new(),
     };
-    start(settings, cgroup, &[])
+    start(settings, cgroup, &[], true)
 }
 
 /// Is a real connection to the datastore adopted? None: it cannot be told, since nobody answers there yet.

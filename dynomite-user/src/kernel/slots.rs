@@ -30,9 +30,9 @@ impl Slots {
         self.in_use -= 1;
     }
 
-    /// Every program that ran when these were put to rest has ended.
-    pub fn rested(&mut self, slots: Vec<u32>) {
-        self.free.extend(slots);
+    /// Every program that ran when this was put to rest has ended.
+    pub fn rested(&mut self, slot: u32) {
+        self.free.push_back(slot);
     }
 
     pub fn in_use(&self) -> u32 {
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(slots.take(), None);
         slots.rest(0);
         assert_eq!(slots.take(), None);
-        slots.rested(vec![0]);
+        slots.rested(0);
         assert_eq!(slots.take(), Some((0, 3)));
         assert_eq!(slots.in_use(), 2);
     }

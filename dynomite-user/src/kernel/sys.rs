@@ -118,6 +118,11 @@ pub fn force_send_buffer(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
     set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &((bytes / 2) as i32))
 }
 
+/// The same for what it receives.
+pub fn force_receive_buffer(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &((bytes / 2) as i32))
+}
+
 /// While this lives, segments with bytes in them are dropped before the socket sees them, and the peer sends them again.
 /// The few microseconds of an adoption or a release need that nothing comes in between.
 pub struct Hush<'a>(BorrowedFd<'a>);

@@ -2,13 +2,18 @@
 //! Shared by all clients of a worker, or one client's own.
 
 use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Registry;
 
 use super::buffer::Pool;
 use super::link::Link;
+use super::stream::{Address, Stream};
 use crate::coordinator::{ClientId, Leg, Outgoing, SendError};
+use crate::kernel::{FastPath, SHORTCUT_FRAME_BYTES_MAX, Shortcut};
 use crate::moment::Moment;
 use crate::protocol::codec::ReplyScanner;
 use crate::protocol::reply::{Expect, Scanned};
@@ -23,7 +28,7 @@ pub struct Sent {
     pub may_fail: bool,
     pub expect: Expect,
     pub at: Moment,
-    pub bytes: u32,
+    pub bytes: u64,
     pub is_write: bool,
 }
 
@@ -33,6 +38,12 @@ pub struct Datastore {
     pub scanner: ReplyScanner,
     /// Whose own connection this is; `None`: shared.
     pub owner: Option<ClientId>,
+    /// Its bytes may go past TCP.
+    shortcut: Option<Shortcut>,
+    /// Bytes of what is in `sent`.
+    unanswered: u64,
+    /// Frames among these that are too long for the shortcut.
+    large: u32,
     /// Queued for the flush at the end of this wake-up?
     pub dirty: bool,
     /// How many bytes the reply at the head needs before it can be whole.
@@ -46,13 +57,32 @@ pub const SENT_MAX: usize = 1 << 20;
 
 impl Datastore {
     pub fn new(link: Link, scanner: ReplyScanner, owner: Option<ClientId>) -> Datastore {
-        Datastore { link, sent: VecDeque::new(), scanner, owner, dirty: false, need: 0, heard_at: Moment(0) }
+        Datastore {
+            link,
+            sent: VecDeque::new(),
+            scanner,
+            owner,
+            shortcut: None,
+            unanswered: 0,
+            large: 0,
+            dirty: false,
+            need: 0,
+            heard_at: Moment(0),
+        }
     }
 
     /// Makes sure that frames may be queued, dialling if it is time; says `greeting` first on a new connection.
-    pub fn ready(&mut self, registry: &Registry, greeting: &[Vec<u8>], now: Moment, pool: &mut Pool) -> bool {
+    pub fn ready(
+        &mut self,
+        registry: &Registry,
+        greeting: &[Vec<u8>],
+        kernel: Option<&Arc<FastPath>>,
+        now: Moment,
+        pool: &mut Pool,
+    ) -> bool {
         let was_down = self.link.is_down();
-        if !self.link.ready(registry, now) {
+        let kernel = kernel.filter(|_| self.owner.is_none());
+        if !self.link.ready_by(registry, now, |to, patience| dial(to, patience, kernel, &mut self.shortcut)) {
             return false;
         }
         if was_down {
@@ -75,8 +105,15 @@ impl Datastore {
     }
 
     fn say(&mut self, frame: &[u8], may_fail: bool, now: Moment, pool: &mut Pool) {
-        self.link.push(frame, pool);
-        self.sent.push_back(Sent { leg: None, may_fail, expect: Expect::Resp, at: now, bytes: 0, is_write: false });
+        self.push(frame, pool);
+        self.sent.push_back(Sent {
+            leg: None,
+            may_fail,
+            expect: Expect::Resp,
+            at: now,
+            bytes: frame.len() as u64,
+            is_write: false,
+        });
     }
 
     pub fn send(
@@ -100,13 +137,13 @@ impl Datastore {
         if self.sent.is_empty() {
             self.heard_at = now;
         }
-        self.link.push(outgoing.frame, pool);
+        self.push(outgoing.frame, pool);
         self.sent.push_back(Sent {
             leg: Some(outgoing.leg),
             may_fail: false,
             expect: outgoing.expect,
             at: now,
-            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            bytes: bytes as u64,
             is_write: outgoing.is_write,
         });
         Ok(())
@@ -118,12 +155,107 @@ impl Datastore {
         scanner.scan(expect, bytes)
     }
 
+    /// The connection is established, and nothing was written.
+    pub fn connected(&mut self) {
+        if let (Some(shortcut), Some(stream)) = (&mut self.shortcut, self.link.stream()) {
+            shortcut.join(stream.as_fd());
+            shortcut.settle(self.large > 0);
+        }
+    }
+
+    /// So many bytes were read. May there be more, although no event will tell?
+    pub fn on_read(&mut self, bytes: usize) -> bool {
+        self.shortcut.as_mut().is_some_and(|shortcut| shortcut.on_read(bytes))
+    }
+
+    /// Replies were handled. May more be written than before?
+    pub fn goes_on(&mut self) -> bool {
+        self.settle();
+        self.shortcut.is_some() && !self.link.outbox.is_empty()
+    }
+
+    /// The shortcut was switched on or off, perhaps. May more be written than before?
+    pub fn look(&mut self) -> bool {
+        if let Some(shortcut) = &mut self.shortcut {
+            shortcut.look();
+        }
+        self.goes_on()
+    }
+
+    fn settle(&mut self) {
+        if self.shortcut.is_some()
+            && self.link.is_up()
+            && self.written() == 0
+            && let Some(shortcut) = &mut self.shortcut
+        {
+            shortcut.settle(self.large > 0);
+        }
+    }
+
+    /// Bytes that are written and not answered.
+    fn written(&self) -> u64 {
+        self.unanswered - self.link.outbox.len() as u64
+    }
+
+    fn allowance(&self) -> usize {
+        let Some(shortcut) = &self.shortcut else { return usize::MAX };
+        let written = self.written();
+        let allowance = shortcut.allowance(written);
+        if shortcut.is_turning() { allowance.min(self.rest_of_begun(written)) } else { allowance }
+    }
+
+    /// What is missing of the frame that is partly written.
+    fn rest_of_begun(&self, written: u64) -> usize {
+        let mut end = 0;
+        let ends = self.sent.iter().map(|sent| {
+            end += sent.bytes;
+            end
+        });
+        let end = ends.take_while(|_| written > 0).find(|&end| end >= written);
+        end.map_or(0, |end| (end - written) as usize)
+    }
+
+    /// It stood still, or what it says is no reply.
+    pub fn distrust(&self) {
+        if let Some(shortcut) = &self.shortcut {
+            shortcut.distrust();
+        }
+    }
+
+    /// Writes what may be written now; what may not waits for answers.
+    pub fn flush(&mut self, registry: &Registry, pool: &mut Pool) -> io::Result<()> {
+        let limit = self.allowance();
+        self.link.flush_part(limit, registry, pool)
+    }
+
+    fn push(&mut self, frame: &[u8], pool: &mut Pool) {
+        let bytes = frame.len() as u64;
+        if bytes > SHORTCUT_FRAME_BYTES_MAX {
+            self.large += 1;
+            if let Some(shortcut) = &mut self.shortcut {
+                shortcut.turn();
+            }
+            self.settle();
+        }
+        match frame.len() <= self.allowance() {
+            true => self.link.push(frame, pool),
+            false => self.link.queue(frame, pool),
+        }
+        self.unanswered += bytes;
+    }
+
     /// Books the answer to `sent`.
     pub fn answered(&mut self, sent: Sent, reply_bytes: usize, now: Moment, stats: &Stats) {
         let (responses, response_bytes) = match sent.is_write {
             true => (Stat::write_responses, Stat::write_response_bytes),
             false => (Stat::read_responses, Stat::read_response_bytes),
         };
+        let bytes = sent.bytes;
+        self.unanswered -= bytes;
+        self.large -= u32::from(bytes > SHORTCUT_FRAME_BYTES_MAX);
+        if let Some(shortcut) = &mut self.shortcut {
+            shortcut.on_answered(bytes);
+        }
         stats.bump(responses);
         stats.add(response_bytes, reply_bytes as u64);
         stats.sub(Stat::out_queue, 1);
@@ -133,6 +265,8 @@ impl Datastore {
 
     /// The connection is gone: everything asked on it, and a fresh start for the next one.
     pub fn forget(&mut self, fresh: ReplyScanner, stats: &Stats) -> VecDeque<Sent> {
+        self.shortcut = None;
+        (self.unanswered, self.large) = (0, 0);
         self.scanner = fresh;
         self.need = 0;
         let sent = std::mem::take(&mut self.sent);
@@ -146,6 +280,50 @@ impl Datastore {
     }
 }
 
+/// By the shortcut, if there is one to be had.
+fn dial(
+    to: &Address,
+    patience: Duration,
+    kernel: Option<&Arc<FastPath>>,
+    shortcut: &mut Option<Shortcut>,
+) -> io::Result<Stream> {
+    *shortcut = None;
+    let (Some(kernel), Address::Tcp(address)) = (kernel, to) else { return Stream::dial(to, patience) };
+    let Some((socket, announced)) = Shortcut::announce(kernel, *address) else { return Stream::dial(to, patience) };
+    let stream = Stream::dial_from(socket, *address, patience)?;
+    *shortcut = Some(announced);
+    Ok(stream)
+}
+
 pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::link;
+    use crate::protocol::Protocol;
+
+    #[test]
+    fn the_rest_of_a_frame_that_is_partly_written() {
+        let settings = link::Settings {
+            address: None,
+            pause_first: Duration::ZERO,
+            pause_max: Duration::ZERO,
+            eject_after: None,
+            pause_ejected: Duration::ZERO,
+            connect_timeout: Duration::ZERO,
+        };
+        let link = Link::new(settings, mio::Token(0));
+        let mut datastore = Datastore::new(link, ReplyScanner::new(Protocol::Resp), None);
+        let mut pool = Pool::default();
+        for len in [10, 20, 30] {
+            datastore.greet(&vec![b'x'; len], Moment(0), &mut pool);
+        }
+        for (written, rest) in [(0, 0), (1, 9), (9, 1), (10, 0), (11, 19), (30, 0), (31, 29), (60, 0)] {
+            assert_eq!(datastore.rest_of_begun(written), rest, "{written} written");
+        }
+        assert_eq!(datastore.written(), 0);
+    }
 }

@@ -8,6 +8,7 @@ use mio::event::Event;
 use super::buffer::Inbox;
 use super::datastore::{Datastore, Sent};
 use super::link::Progress;
+use super::perform::patience;
 use super::worker::Worker;
 use crate::protocol::codec::ReplyScanner;
 use crate::protocol::reply::{Fault, Reply, Scanned};
@@ -21,6 +22,7 @@ impl Worker {
             Progress::Connected => {
                 self.stats.bump(Stat::datastore_connects);
                 self.stats.bump(Stat::datastore_connections);
+                datastore.connected();
                 self.io.mark_datastore(index);
             }
             Progress::Same => {}
@@ -37,13 +39,16 @@ impl Worker {
         loop {
             let Some(datastore) = self.io.datastores.get_mut(index) else { return };
             match datastore.link.read(datastore.need, &mut self.io.pool) {
+                // An adopted socket may say "nothing yet" for ever after a reset.
+                Ok(None) if closed => return self.lose_datastore(index, Stat::server_eof),
                 Ok(None) => return,
                 Ok(Some((count, filled))) => {
+                    let more = filled | datastore.on_read(count);
                     self.stats.add(Stat::datastore_bytes_in, count as u64);
                     if !self.handle_replies(index) {
                         return self.lose_datastore(index, Stat::server_err);
                     }
-                    if !filled && !closed {
+                    if !more && !closed {
                         return;
                     }
                 }
@@ -107,6 +112,7 @@ impl Worker {
                 }
                 Scanned::Broken => {
                     self.stats.bump(Stat::datastore_protocol_errors);
+                    self.io.datastores[index].distrust();
                     sound = false;
                     break;
                 }
@@ -121,6 +127,9 @@ impl Worker {
             datastore.link.relax();
             datastore.scanner = scanner;
             datastore.need = need;
+            if datastore.goes_on() {
+                self.io.mark_datastore(index);
+            }
         }
         sound
     }
@@ -133,14 +142,30 @@ impl Worker {
             self.stats.sub(Stat::datastore_connections, 1);
         }
         let owner = datastore.owner;
-        datastore.link.lose(&self.io.registry, self.io.now);
         let sent = datastore.forget(fresh, &self.stats);
+        datastore.link.lose(&self.io.registry, self.io.now);
         self.stats.bump(why);
         self.stats.bump(Stat::server_ejects);
         self.stats.set(Stat::server_ejected_at, crate::moment::epoch_millis());
         self.fail_all(sent);
         if let Some(owner) = owner {
             self.coordinator.on_private_lost(owner, &mut self.io);
+        }
+    }
+
+    /// Dials that take too long, and connections that stand still.
+    pub(super) fn look_after_datastores(&mut self) {
+        let patience = patience(self.settings.timeout);
+        for index in 0..self.io.datastores.capacity() {
+            let Some(datastore) = self.io.datastores.get_mut(index) else { continue };
+            let is_stuck = datastore.is_stuck(patience, self.io.now);
+            if is_stuck {
+                datastore.distrust();
+            }
+            if datastore.link.give_up(&self.io.registry, self.io.now) || is_stuck {
+                self.stats.bump(Stat::server_timedout);
+                self.lose_datastore(index, Stat::server_err);
+            }
         }
     }
 

@@ -126,8 +126,18 @@ impl Link {
 
     /// May bytes be queued? Dials if it is time to.
     pub fn ready(&mut self, registry: &Registry, now: Moment) -> bool {
+        self.ready_by(registry, now, Stream::dial)
+    }
+
+    /// The same, with another way to dial.
+    pub fn ready_by(
+        &mut self,
+        registry: &Registry,
+        now: Moment,
+        dial: impl FnOnce(&Address, Duration) -> io::Result<Stream>,
+    ) -> bool {
         match self.state {
-            State::Down { retry_at } if retry_at <= now => self.dial(registry, now),
+            State::Down { retry_at } if retry_at <= now => self.dial(registry, now, dial),
             State::Down { .. } => false,
             State::Dialing { .. } | State::Up { .. } => true,
         }
@@ -144,12 +154,17 @@ impl Link {
         }
     }
 
-    fn dial(&mut self, registry: &Registry, now: Moment) -> bool {
+    fn dial(
+        &mut self,
+        registry: &Registry,
+        now: Moment,
+        dial: impl FnOnce(&Address, Duration) -> io::Result<Stream>,
+    ) -> bool {
         let Some(address) = &self.settings.address else {
             self.failed(now);
             return false;
         };
-        let dialled = Stream::dial(address, self.settings.connect_timeout).and_then(|mut stream| {
+        let dialled = dial(address, self.settings.connect_timeout).and_then(|mut stream| {
             registry.register(&mut stream, self.token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(stream)
         });
@@ -222,6 +237,11 @@ impl Link {
                 return;
             }
         }
+        self.outbox.push(bytes, pool);
+    }
+
+    /// Queues bytes, and leaves them there.
+    pub fn queue(&mut self, bytes: &[u8], pool: &mut Pool) {
         self.outbox.push(bytes, pool);
     }
 

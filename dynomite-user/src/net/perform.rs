@@ -16,6 +16,7 @@ use super::peer::{self, Peers};
 use super::peer_in::Role;
 use super::presence::Board;
 use crate::coordinator::{Ask, ClientId, Effects, Kin, Leg, Outgoing, SendError};
+use crate::kernel::FastPath;
 use crate::moment::Moment;
 use crate::protocol::Protocol;
 use crate::protocol::codec::ReplyScanner;
@@ -95,6 +96,8 @@ pub struct Io {
     /// Shared connections first, `settings.datastore_connections` of them; then clients' own.
     pub datastores: Slab<Datastore>,
     pub peers: Peers,
+    /// For shared datastore connections; `None`: they are ordinary ones.
+    pub kernel: Option<Arc<FastPath>>,
     pub dirty_clients: Vec<usize>,
     pub dirty_datastores: Vec<usize>,
     /// Clients to be looked at again though no event will come for them.
@@ -115,6 +118,7 @@ impl Io {
             stats,
             pool: Pool::default(),
             now: Moment(0),
+            kernel: None,
             clients: Slab::new(),
             datastores: Slab::new(),
             dirty_clients: Vec::new(),
@@ -154,11 +158,22 @@ impl Io {
         }
     }
 
+    /// Their switch may have been moved.
+    pub fn look_at_shortcuts(&mut self) {
+        let shared = self.shared_datastores();
+        for index in 0..shared {
+            if self.datastores[index].look() {
+                self.mark_datastore(index);
+            }
+        }
+    }
+
     /// Makes sure that frames may be queued, behind what a new connection begins with.
     fn ready_datastore(&mut self, index: usize) -> bool {
         let datastore = &mut self.datastores[index];
         let was_down = datastore.link.is_down();
-        if !datastore.ready(&self.registry, &self.settings.greeting, self.now, &mut self.pool) {
+        let (registry, greeting) = (&self.registry, &self.settings.greeting);
+        if !datastore.ready(registry, greeting, self.kernel.as_ref(), self.now, &mut self.pool) {
             return false;
         }
         if was_down && datastore.owner.is_none() {
@@ -264,7 +279,7 @@ impl Effects for Io {
         let index = self.private_of(client)?;
         let datastore = &mut self.datastores[index];
         let was_down = datastore.link.is_down();
-        if !datastore.ready(&self.registry, &self.settings.greeting, self.now, &mut self.pool) {
+        if !datastore.ready(&self.registry, &self.settings.greeting, None, self.now, &mut self.pool) {
             return Err(SendError::Down);
         }
         if was_down && is_resp3 {

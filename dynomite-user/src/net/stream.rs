@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockRef, Socket, TcpKeepalive};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -42,6 +42,17 @@ impl Stream {
             }
             Address::Unix(path) => Ok(Stream::Unix(mio::net::UnixStream::connect(path)?)),
         }
+    }
+
+    /// The same with a socket that is bound already.
+    pub fn dial_from(socket: Socket, address: SocketAddr, user_timeout: Duration) -> io::Result<Stream> {
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+            _ => {}
+        }
+        let stream = Stream::Tcp(mio::net::TcpStream::from_std(socket.into()));
+        stream.tune(Some(user_timeout))?;
+        Ok(stream)
     }
 
     /// No delay, keep-alive, and for connections of ours: data that stays unacknowledged this long ends it.

@@ -15,7 +15,7 @@ use super::buffer::read_once;
 use super::client::Client;
 use super::listener::Listener;
 use super::peer_in::Role;
-use super::perform::{Io, Source, patience};
+use super::perform::{Io, Source};
 use super::presence::Board;
 use super::stream::Stream;
 use crate::control::{Control, PeerVerb};
@@ -118,12 +118,14 @@ pub fn spawn(
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Source::Waker.token())?);
     let (orders, receiver) = std::sync::mpsc::channel();
+    let shared_kernel = shared.kernel.clone();
     let hand = shared.kernel.as_ref().map(|path| {
         let waker = waker.clone();
         path.join(Box::new(move || _ = waker.wake()))
     });
     let mut worker = Worker::new(settings, poll, listeners, receiver, shared, stats)?;
     worker.fast = hand.map(Fast::new);
+    worker.io.kernel = shared_kernel;
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
     Ok(Handle { mailbox: Mailbox { orders, waker }, thread })
 }
@@ -273,6 +275,7 @@ impl Worker {
             Source::Waker => {
                 self.take_orders();
                 self.take_kernel_events();
+                self.io.look_at_shortcuts();
             }
             Source::Listener(index) => self.accept(index),
             Source::PeerListener(index) => self.accept_peers(index),
@@ -607,7 +610,7 @@ impl Worker {
                 let Some(datastore) = self.io.datastores.get_mut(index) else { continue };
                 datastore.dirty = false;
                 self.stats.bump(Stat::datastore_flushes);
-                if datastore.link.flush(&self.io.registry, &mut self.io.pool).is_err() {
+                if datastore.flush(&self.io.registry, &mut self.io.pool).is_err() {
                     self.lose_datastore(index, Stat::server_err);
                 }
             }
@@ -679,14 +682,7 @@ impl Worker {
         }
         self.look_after_peers();
         self.watch_flows();
-        let patience = patience(self.settings.timeout);
-        for index in 0..self.io.datastores.capacity() {
-            let Some(datastore) = self.io.datastores.get_mut(index) else { continue };
-            if datastore.link.give_up(&self.io.registry, self.io.now) || datastore.is_stuck(patience, self.io.now) {
-                self.stats.bump(Stat::server_timedout);
-                self.lose_datastore(index, Stat::server_err);
-            }
-        }
+        self.look_after_datastores();
     }
 }
 
