@@ -57,6 +57,7 @@ const NEEDS: &[setup::Need] = &[
     setup::Need { program: "strip", package: "binutils" },
     setup::Need { program: "ip", package: "iproute2" },
     setup::Need { program: "dpkg", package: "dpkg" },
+    setup::Need { program: "xz", package: "xz-utils" },
 ];
 
 pub fn run(args: Args) -> Result<()> {

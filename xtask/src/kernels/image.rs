@@ -90,8 +90,13 @@ fn module_and_needs(modules: &Path, name: &str) -> Result<Vec<PathBuf>> {
         return Ok(Vec::new());
     }
     // A package that is only unpacked has no modules.dep; what a module needs stands in its own section of words.
-    let file = find(&modules.join("kernel"), &format!("{name}.ko"))?;
-    let Some(file) = file else { return Ok(Vec::new()) };
+    let kernel = modules.join("kernel");
+    let plain = format!("{name}.ko");
+    // Newer packages have them compressed, which `insmod` does not take.
+    if let (None, Some(packed)) = (find(&kernel, &plain)?, find(&kernel, &format!("{plain}.xz"))?) {
+        shell::run(Command::new("xz").args(["--decompress", "--keep"]).arg(packed))?;
+    }
+    let Some(file) = find(&kernel, &plain)? else { return Ok(Vec::new()) };
     let bytes = fs::read(&file)?;
     let mut all = Vec::new();
     let start = b"\0depends=";
