@@ -62,17 +62,12 @@ fn step<'a>(done: &mut Vec<Done<'a>>, name: &'a str, run: impl FnOnce() -> Resul
 
 /// The kernel object is built from source. If that makes another one than is kept, the steps to come run with it.
 fn fresh_object(object: &mut Option<PathBuf>) -> Result<String> {
-    Ok(match ebpf::fresh()? {
-        Fresh::Same => ", byte for byte what is kept".into(),
-        Fresh::Other(place) => {
-            *object = Some(place);
-            ", not byte for byte what is kept: tests run with the fresh one".into()
-        }
-        Fresh::NoCompiler(why) => {
-            println!("NOT BUILT AFRESH, tests run with the kernel object that is kept: {why}");
-            ", but NOT BUILT AFRESH: tests run with what is kept".into()
-        }
-    })
+    let fresh = ebpf::fresh()?;
+    let words = format!(", {fresh}");
+    if let Fresh::Other(place) = fresh {
+        *object = Some(place);
+    }
+    Ok(words)
 }
 
 fn xtask(words: &[&str], object: Option<&PathBuf>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `cargo xtask ebpf`: the kernel object, built from source with whichever toolchain this machine has for it, and kept in
 //! the repository beside a hash of what it was built from. A machine without one uses what is kept.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +17,9 @@ pub struct Args {
     /// Only say whether what is kept was built from these sources
     #[arg(long)]
     check: bool,
+    /// Build it, bringing a compiler where that may be done, and only say whether it is what is kept
+    #[arg(long)]
+    fresh: bool,
 }
 
 /// Newer ones want a system LLVM; this one uses the compiler's.
@@ -38,9 +42,23 @@ pub enum Fresh {
     NoCompiler(String),
 }
 
+impl fmt::Display for Fresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fresh::Same => write!(f, "byte for byte what is kept"),
+            Fresh::Other(place) => write!(f, "not byte for byte what is kept: {}", place.display()),
+            Fresh::NoCompiler(why) => write!(f, "NOT BUILT AFRESH, tests run with what is kept: {why}"),
+        }
+    }
+}
+
 pub fn run(args: Args) -> Result<()> {
     if args.check {
         return check();
+    }
+    if args.fresh {
+        println!("{}", fresh()?);
+        return Ok(());
     }
     let object = build(&Toolchain::find()?)?;
     fs::create_dir_all(kept().parent().context("a place for it")?)?;
