@@ -206,9 +206,7 @@ impl Coordinator {
     pub fn disconnect(&mut self, client: ClientId) {
         let Some(mut gone) = self.clients.get_mut(client.0 as usize).and_then(Option::take) else { return };
         if gone.asker == Asker::Client {
-            if gone.asker == Asker::Client {
-                self.control.roster().remove(&gone.session.id());
-            }
+            self.control.roster().remove(&gone.session.id());
             self.stats.add(Stat::client_dropped_requests, gone.order.len() as u64);
         }
         for ticket in gone.order.abandon() {

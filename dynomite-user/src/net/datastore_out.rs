@@ -143,7 +143,7 @@ impl Worker {
         }
         let owner = datastore.owner;
         let sent = datastore.forget(fresh, &self.stats);
-        datastore.link.lose(&self.io.registry, self.io.now);
+        datastore.link.break_off(&self.io.registry, self.io.now);
         self.stats.bump(why);
         self.stats.bump(Stat::server_ejects);
         self.stats.set(Stat::server_ejected_at, crate::moment::epoch_millis());

@@ -273,6 +273,15 @@ impl Link {
         self.failed(now);
     }
 
+    /// The same for a connection that is replaced: what was written and did not get through must not arrive behind what
+    /// goes over the next one.
+    pub fn break_off(&mut self, registry: &Registry, now: Moment) {
+        if let Some(stream) = self.stream() {
+            stream.forget_unsent();
+        }
+        self.lose(registry, now);
+    }
+
     fn failed(&mut self, now: Moment) {
         self.failures = self.failures.saturating_add(1);
         let pause = match self.settings.eject_after {

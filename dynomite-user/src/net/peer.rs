@@ -279,7 +279,7 @@ impl PeerLink {
         if self.link.is_up() {
             stats.sub(Stat::peer_connections, 1);
         }
-        self.link.lose(registry, now);
+        self.link.break_off(registry, now);
         let books = self.books();
         let written = self.written;
         let mut lost = Vec::new();

@@ -92,6 +92,14 @@ impl Stream {
         }
     }
 
+    /// Dropping it resets the connection, and what the other end did not get it never will.
+    pub fn forget_unsent(&self) {
+        if let Stream::Tcp(stream) = self {
+            // A socket that refuses this is dropped all the same.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// The other end, as text for logs and CLIENT LIST.
     pub fn peer_name(&self) -> String {
         match self {
