@@ -212,6 +212,7 @@ impl Coordinator {
         effects: &mut impl Effects,
     ) {
         let (class, timeout) = self.patience(kind, fan.gather.plan());
+        self.begin_rewritten(&fan);
         let entry = Entry { teller, finish, kind, started, work: Work::Fan(Box::new(fan)) };
         let ticket = self.open(entry, class, now + timeout);
         self.ask_all(ticket, now, effects);
@@ -420,7 +421,7 @@ impl Coordinator {
 
     pub(super) fn drop_fan(&mut self, ticket: Ticket, now: Moment) {
         if let Some(Entry { work: Work::Fan(fan), .. }) = self.in_flight.close(ticket) {
-            self.clean_up(&fan, now);
+            self.end_rewritten(&fan, now);
             self.spare.keep(fan.gather.into_buffer());
             self.spare.keep(fan.frame);
             if let Some(repair) = fan.repair {

@@ -7,10 +7,11 @@
 //! - Not at once, if a command that builds on what it finds (INCR) made it: on its way to that replica it would find its own
 //!   result there. Nor if replicas differ under the same time: that may be such a command under way. These are looked at
 //!   again when everything under way has arrived or was given up.
-//! - A write that most replicas skipped, because another clock was ahead of ours, is sent again with a later time.
+//! - A write that most replicas skipped, because another clock was ahead of ours, is sent again with a later time; not if a
+//!   later write of the same key is under way by then, which it would overwrite.
 //! - A removal that every replica confirmed is forgotten by all of them, once no older write can be under way any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::SmallVec;
 
@@ -25,13 +26,18 @@ use crate::protocol::resp::repair::{self as wire, Call, Held, Rewrite, Script, S
 pub(super) struct Repair {
     pub rewrite: Rewrite,
     spelled: Spelled,
-    token: u32,
+    tokens: Tokens,
+    /// The time that a write was given first.
+    first: u64,
     tries: u8,
     /// Nobody asked for it but we.
     is_look: bool,
     /// Replicas, by their numbers, that were sent what is of this time.
     mended: SmallVec<[(u8, u64); 4]>,
 }
+
+/// Of the keys; what is asked of several has a time in common.
+type Tokens = SmallVec<[u32; 2]>;
 
 /// A call in both of its spellings.
 struct Spelled {
@@ -72,6 +78,7 @@ const LATER_MAX: usize = 8192;
 pub(super) struct Mending {
     pub known: Known,
     times: Times,
+    writing: Writing,
     /// The next one first.
     later: VecDeque<(Moment, Later)>,
     /// Keys, by their tokens, that will be looked at again.
@@ -119,7 +126,7 @@ impl Mending {
     }
 
     fn look_later(&mut self, at: Moment, look: Box<Fan>) {
-        let Some(token) = look.repair.as_ref().map(|repair| repair.token) else { return };
+        let Some(token) = look.repair.as_ref().and_then(|repair| repair.tokens.first().copied()) else { return };
         if self.later.len() < LATER_MAX && self.looks.insert(token) {
             self.later.push_back((at, Later::Look(look)));
         }
@@ -130,13 +137,13 @@ impl Mending {
 /// of other nodes, whose clocks may be ahead of ours.
 #[derive(Default)]
 struct Times {
-    /// By the key's token; empty until the first write.
+    /// By the key's token; empty until the first write. Keys that share a slot share its times: to forget one key's for
+    /// another one would let its next write come too late.
     slots: Vec<Slot>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Slot {
-    token: u32,
     /// The last time given.
     last: u64,
     /// The latest time seen.
@@ -144,37 +151,80 @@ struct Slot {
 }
 
 const SLOTS: usize = 1024;
-/// How far a key that is written more than once in each millisecond may run ahead of the clock: beyond that, writes share
+/// How far keys that are written more than once in each millisecond may run ahead of the clock: beyond that, writes share
 /// a time. Nodes that write the same key must wait for as long to be heard.
 const AHEAD_MILLIS: u64 = 100;
 
 impl Times {
-    fn next(&mut self, token: u32, clock: u64) -> u64 {
-        let slot = self.slot(token);
-        if slot.last > clock.max(slot.seen) + AHEAD_MILLIS {
-            // The clock was set back: where it was is another clock to be ahead of.
-            slot.seen = slot.last;
-        }
-        let limit = clock.max(slot.seen) + AHEAD_MILLIS;
-        slot.last = clock.max((slot.last.max(slot.seen) + 1).min(limit)).max(slot.last);
-        slot.last
+    /// The time of a write of these keys.
+    fn next(&mut self, tokens: &[u32], clock: u64) -> u64 {
+        let time = tokens.iter().map(|token| self.slot(*token).next(clock)).max().unwrap_or(clock);
+        tokens.iter().for_each(|token| self.slot(*token).last = time);
+        time
     }
 
-    /// Another node gave this time to this key.
-    fn see(&mut self, token: u32, time: u64) {
-        let slot = self.slot(token);
-        slot.seen = slot.seen.max(time);
+    /// Another node gave this time to these keys.
+    fn see(&mut self, tokens: &[u32], time: u64) {
+        for token in tokens {
+            let slot = self.slot(*token);
+            slot.seen = slot.seen.max(time);
+        }
     }
 
     fn slot(&mut self, token: u32) -> &mut Slot {
         if self.slots.is_empty() {
             self.slots = vec![Slot::default(); SLOTS];
         }
-        let slot = &mut self.slots[token as usize % SLOTS];
-        if slot.token != token {
-            *slot = Slot { token, ..Slot::default() };
+        &mut self.slots[token as usize % SLOTS]
+    }
+}
+
+impl Slot {
+    fn next(&self, clock: u64) -> u64 {
+        // Where a clock was before it was set back is another clock to be ahead of.
+        let was_set_back = self.last > clock.max(self.seen) + AHEAD_MILLIS;
+        let ahead = clock.max(self.seen).max(if was_set_back { self.last } else { 0 });
+        let next = (self.last.max(self.seen) + 1).min(ahead + AHEAD_MILLIS);
+        clock.max(next).max(self.last)
+    }
+}
+
+/// Keys that are being written, by their tokens.
+#[derive(Default)]
+struct Writing {
+    keys: BTreeMap<u32, Written>,
+}
+
+struct Written {
+    /// Writes that are under way.
+    count: usize,
+    /// The time that the last of them was given.
+    last: u64,
+}
+
+impl Writing {
+    fn begin(&mut self, repair: &Repair) {
+        for token in &repair.tokens {
+            let written = self.keys.entry(*token).or_insert(Written { count: 0, last: 0 });
+            written.count += 1;
+            written.last = written.last.max(repair.first);
         }
-        slot
+    }
+
+    fn end(&mut self, repair: &Repair) {
+        for token in &repair.tokens {
+            let Some(written) = self.keys.get_mut(token) else { continue };
+            written.count -= 1;
+            if written.count == 0 {
+                self.keys.remove(token);
+            }
+        }
+    }
+
+    /// Was one of its keys written again since?
+    fn is_overtaken(&self, repair: &Repair) -> bool {
+        let last = |token| self.keys.get(token).map_or(0, |written: &Written| written.last);
+        repair.tokens.iter().any(|token| last(token) > repair.first)
     }
 }
 
@@ -281,21 +331,15 @@ impl Coordinator {
         }
         let clock = effects.epoch_micros() / 1000;
         let settings = &self.settings;
-        let tokens = request.keys().map(|key| settings.hash.token(HashTag::of(settings.hash_tag, key)).0);
-        let (mut first, mut time) = (None, clock);
-        if !rewrite.is_read() {
-            for token in tokens {
-                first.get_or_insert(token);
-                time = time.max(self.mending.times.next(token, clock));
-            }
-        } else {
-            first = { tokens }.next();
-        }
+        let token = |key| settings.hash.token(HashTag::of(settings.hash_tag, key)).0;
+        let tokens: Tokens = request.keys().map(token).collect();
+        let time = if rewrite.is_read() { clock } else { self.mending.times.next(&tokens, clock) };
         let call = rewrite.call(request, time, self.spare.empty());
         Some(Box::new(Repair {
             rewrite,
             spelled: Spelled::new(call),
-            token: first.unwrap_or_default(),
+            tokens,
+            first: time,
             tries: 1,
             is_look: false,
             mended: SmallVec::new(),
@@ -339,12 +383,12 @@ impl Coordinator {
             let times = answers().filter_map(|frame| Some(Held::of(frame)?.time));
             // Times behind our clock are nothing to remember.
             if let Some(time) = times.max().filter(|time| *time >= clock) {
-                self.mending.times.see(repair.token, time);
+                self.mending.times.see(&repair.tokens, time);
             }
             return false;
         }
         let Some(newer) = answers().filter_map(wire::too_late).max() else { return false };
-        self.mending.times.see(repair.token, newer);
+        self.mending.times.see(&repair.tokens, newer);
         let winner = fan.gather.winner().map(|reply| reply.frame).or(this.map(|this| this.frame));
         let is_agreed = matches!(outcome, Outcome::Won { agreed: true, .. });
         let is_done = is_agreed && winner.is_some_and(|frame| wire::too_late(frame).is_none());
@@ -353,7 +397,7 @@ impl Coordinator {
         }
         let teller = std::mem::replace(&mut entry.teller, Teller::Nobody);
         let (finish, kind, started) = (entry.finish, entry.kind, entry.started);
-        if repair.tries == TRIES_MAX {
+        if repair.tries == TRIES_MAX || self.mending.writing.is_overtaken(repair) {
             let mut error = self.spare.empty();
             write_error(Protocol::Resp, &format!("{}: newer writes of the key", Fault::NoQuorum.text()), &mut error);
             self.stats.bump(Stat::quorum_lost);
@@ -363,11 +407,12 @@ impl Coordinator {
             return true;
         }
         let mut call = repair.spelled.call.clone();
-        call.set_time(self.mending.times.next(repair.token, clock).max(newer + 1));
+        call.set_time(self.mending.times.next(&repair.tokens, clock).max(newer + 1));
         let again = Repair {
             rewrite: repair.rewrite,
             spelled: Spelled::new(call),
-            token: repair.token,
+            tokens: repair.tokens.clone(),
+            first: repair.first,
             tries: repair.tries + 1,
             is_look: false,
             mended: SmallVec::new(),
@@ -393,9 +438,19 @@ impl Coordinator {
         self.settings.timeout * u32::from(self.control.timeout_factor()) + Duration::from_secs(1)
     }
 
+    /// A rewritten request is about to be sent.
+    pub(super) fn begin_rewritten(&mut self, fan: &Fan) {
+        if let Some(repair) = fan.repair.as_ref().filter(|repair| !repair.rewrite.is_read()) {
+            self.mending.writing.begin(repair);
+        }
+    }
+
     /// Everybody asked has answered or failed: a removal that all have confirmed may be forgotten, by and by.
-    pub(super) fn clean_up(&mut self, fan: &Fan, now: Moment) {
+    pub(super) fn end_rewritten(&mut self, fan: &Fan, now: Moment) {
         let Some(repair) = &fan.repair else { return };
+        if !repair.rewrite.is_read() {
+            self.mending.writing.end(repair);
+        }
         if !repair.rewrite.is_removal() || self.mending.later.len() >= LATER_MAX {
             return;
         }
@@ -417,8 +472,8 @@ impl Coordinator {
             match self.mending.later.pop_front() {
                 Some((_, Later::Clean(aside))) => self.ask_aside(aside, now, effects),
                 Some((_, Later::Look(look))) => {
-                    if let Some(repair) = &look.repair {
-                        self.mending.looks.remove(&repair.token);
+                    if let Some(token) = look.repair.as_ref().and_then(|repair| repair.tokens.first()) {
+                        self.mending.looks.remove(token);
                     }
                     self.open_fan(*look, Teller::Nobody, Finish::AsIs, Kind::Read, now, now, effects);
                 }
@@ -550,7 +605,8 @@ fn mending(fan: &mut Fan) -> Option<Mend> {
     let again = Repair {
         rewrite: repair.rewrite,
         spelled: Spelled::new(repair.spelled.call.clone()),
-        token: repair.token,
+        tokens: repair.tokens.clone(),
+        first: repair.first,
         tries: 1,
         is_look: true,
         mended: SmallVec::new(),

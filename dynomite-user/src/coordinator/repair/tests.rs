@@ -6,7 +6,7 @@ use crate::coordinator::testing::{self, Recorder};
 #[test]
 fn times_of_one_key_grow() {
     let mut times = Times::default();
-    let mut next = |token, clock| times.next(token, clock);
+    let mut next = |token, clock| times.next(&[token], clock);
     assert_eq!([next(1, 1000), next(1, 1000), next(1, 1000)], [1000, 1001, 1002]);
     assert_eq!(next(2, 1000), 1000, "another key has times of its own");
     assert_eq!(next(1, 5000), 5000);
@@ -19,14 +19,37 @@ fn times_of_one_key_grow() {
 #[test]
 fn times_stay_ahead_of_what_was_seen() {
     let mut times = Times::default();
-    times.see(1, 90_000);
-    assert_eq!([times.next(1, 1000), times.next(1, 1000)], [90_001, 90_002]);
-    times.see(1, 5);
-    assert_eq!(times.next(1, 1000), 90_003);
-    assert_eq!(times.next(1 + SLOTS as u32, 1000), 1000, "a key that shares the place");
-    assert_eq!(times.next(1, 1000), 1000, "has taken it");
-    let hot = (0..10_000).map(|_| times.next(1, 90_000)).max();
+    times.see(&[1], 90_000);
+    assert_eq!([times.next(&[1], 1000), times.next(&[1], 1000)], [90_001, 90_002]);
+    times.see(&[1], 5);
+    assert_eq!(times.next(&[1], 1000), 90_003);
+    assert_eq!(times.next(&[1 + SLOTS as u32], 1000), 90_004, "a key that shares the place shares its times");
+    let hot = (0..10_000).map(|_| times.next(&[1], 90_000)).max();
     assert_eq!(hot, Some(90_000 + AHEAD_MILLIS));
+}
+
+#[test]
+fn keys_that_are_written_together_have_one_time() {
+    let mut times = Times::default();
+    times.see(&[2], 5000);
+    assert_eq!(times.next(&[1, 2], 1000), 5001);
+    assert_eq!(times.next(&[2, 1], 1000), 5002);
+    assert_eq!(times.next(&[1], 1000), 5003);
+}
+
+/// What comes too late behind another write of ours must not come back over it.
+#[test]
+fn a_write_that_was_overtaken_is_not_sent_again() {
+    let mut world = World::quorum();
+    world.ask("set k old");
+    let old = std::mem::take(&mut world.asked);
+    world.ask("set k new");
+    assert_eq!(world.reply(0, b"+OK\r\n"), "");
+    assert_eq!(world.reply(1, b"+OK\r\n"), "");
+    world.asked = old;
+    assert_eq!(world.reply(0, &late(1000)), "");
+    let error = "=-ERR Dynomite: Failed to achieve Quorum: newer writes of the key";
+    assert_eq!(world.reply(1, &late(1000)), format!("{error} | =+OK"));
 }
 
 /// Answers are `E5a`: exists since 5 with the value a; `R5` removed; `X` or `Xa` unknown; `+` something else.
