@@ -172,6 +172,7 @@ impl Coordinator {
         let note = repair.take_if(|repair| repair.rewrite.follows()).map(|repair| (repair, plan.clone()));
         let judge = match &repair {
             Some(repair) if repair.rewrite.is_read() => Judge::Theirs(repair::newest),
+            Some(repair) if repair.rewrite.counts() => Judge::Counts,
             _ if request.command.across == Across::Array => Judge::PerElement,
             _ => Judge::Whole,
         };

@@ -64,6 +64,8 @@ pub enum Judge {
     Whole,
     /// The same; or, where answers are arrays with an element for each key, element by element.
     PerElement,
+    /// The same; but where a majority cannot agree any more, numbers agree whatever they are: each says that it was done.
+    Counts,
     /// Answers tell by themselves which of them is to be taken, as soon as a majority has answered, or with the `last` one.
     /// Where they do not, a majority decides.
     Theirs(fn(answers: &[&[u8]], quorum: usize, last: bool) -> Option<usize>),
@@ -124,6 +126,9 @@ struct Count {
     most_kept: u8,
     /// The same among errors only.
     most_errors: usize,
+    /// Answered with a number, and the number that most gave.
+    numbers: usize,
+    most_numbers_kept: Option<u8>,
 }
 
 impl Count {
@@ -408,6 +413,13 @@ impl Gather {
         let per_element = matches!(self.judge, Judge::PerElement);
         let can_agree = count.most + count.pending >= quorum;
         let can_answer = count.good + count.pending >= quorum;
+        if let (Judge::Counts, Some(kept)) = (self.judge, count.most_numbers_kept)
+            && count.numbers + count.pending >= quorum
+            && !can_agree
+        {
+            let is_there = count.numbers >= quorum;
+            return if is_there { Verdict::Won { kept, agreed: true } } else { Verdict::Pending };
+        }
         match self.plan.need {
             // The replicas' own error is better than ours, while they may yet agree on one.
             _ if !can_answer && count.most_errors + count.pending < quorum => Verdict::Lost,
@@ -458,6 +470,13 @@ impl Gather {
                 Vote::Waiting => count.pending += 1,
                 Vote::Answered(kept) => votes[usize::from(kept)] += 1,
                 Vote::Unasked | Vote::Dropped | Vote::Failed(_) => {}
+            }
+        }
+        let is_number = |kept: &Kept| self.bytes[kept.start..kept.end].starts_with(b":");
+        for (kept, &given) in votes.iter().enumerate().filter(|(kept, _)| is_number(&self.kept[*kept])) {
+            count.numbers += given;
+            if count.most_numbers_kept.is_none_or(|most| votes[usize::from(most)] < given) {
+                count.most_numbers_kept = Some(kept as u8);
             }
         }
         for (kept, &given) in votes.iter().enumerate() {

@@ -106,6 +106,21 @@ fn check(script: &str, expected: &str) {
     assert_eq!(run(script, Judge::Whole).0, expected, "{script}");
 }
 
+/// A write that a repair got ahead of on some replicas.
+#[test]
+fn numbers_agree_where_they_only_count() {
+    let check = |script: &str, expected: &str| assert_eq!(run(script, Judge::Counts).0, expected, "{script}");
+    check("dc_safe_quorum r1=:1 r2=:0", "won :1");
+    check("dc_safe_quorum r1=:1 r2=:0 r3=:0", "won :0");
+    check("dc_safe_quorum r1=:1 r2=:0 r3=:2", "won :1");
+    check("dc_safe_quorum r1=:1 r2=!ERR r3=:0", "won :1");
+    check("dc_safe_quorum r1=:1 r2=!ERR r3=!ERR", "won -ERR");
+    check("dc_safe_quorum r1=:1 r2=!ERR r3=-", "lost");
+    check("dc_safe_quorum r1=:1 r2=*2_$1_O_$1_9", "lost");
+    check("dc_safe_quorum r1=:1 r2=:0 r3=-", "won :1");
+    check("dc_safe_quorum r1=:1 r2=:1 x1=:1 x2=:0", "won :1");
+}
+
 fn check_elements(script: &str, expected: &str) {
     assert_eq!(run(script, Judge::PerElement).0, expected, "{script}");
 }

@@ -64,6 +64,12 @@ impl Rewrite {
         matches!(self.rule, Rule::Remove | Rule::RemoveFields)
     }
 
+    /// Does its reply count what it found? Replicas that executed it may count differently: to one of them a repair may have
+    /// brought what it writes before it came itself.
+    pub fn counts(&self) -> bool {
+        matches!(self.rule, Rule::Put | Rule::Remove | Rule::RemoveFields)
+    }
+
     /// The request itself is sent as it is, and the call right behind it.
     pub fn follows(&self) -> bool {
         self.rule == Rule::Follow
