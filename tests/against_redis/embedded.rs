@@ -11,7 +11,7 @@ use crate::redis;
 /// One command a line. Words of capitals are filled in: `KS` is a key that mostly holds a string (`KL` a list, `KH` a hash,
 /// `KE` a set, `KZ` a sorted set, `KX` one with a single score, `K` any), `V` a value, `N` a small number, `D` a decimal one, `B` a bit's place, `R` a
 /// score range's edge, `X` a byte range's, `M` a member, `F` a field, `T` a time to come, `Z` a score.
-const TEMPLATES: &str = "
+pub const TEMPLATES: &str = "
 get KS|set KS V|set KS N|set KS V nx|set KS V xx|set KS V get|set KS V ex 100|set KS V px 100000|set KS V exat T|set KS V keepttl|set KS V nx xx
 set KS V ex 0|set KS V ex x|set KS V nx get|set KS V xx get ex 100|set KS V ex 100 px 100|set KS V bogus|set KS V ex|set KS V keepttl ex 5|set KS V pxat 1
 setnx KS V|setex KS 100 V|setex KS 0 V|psetex KS 100000 V|psetex KS -1 V|getset KS V|getdel KS|getex KS|getex KS ex 100|getex KS persist|getex KS ex 0
@@ -50,13 +50,13 @@ ping|ping V|ping V V|echo V|echo|select 0|select 1|select x|get|get KS KS|bogus|
 ";
 
 /// Their replies have no order that could be relied on.
-const UNORDERED: &[&str] = &["hkeys", "hvals", "smembers", "sinter", "sunion", "sdiff", "keys", "spop"];
+pub const UNORDERED: &[&str] = &["hkeys", "hvals", "smembers", "sinter", "sunion", "sdiff", "keys", "spop"];
 /// Pairs without an order.
-const UNORDERED_PAIRS: &[&str] = &["hgetall"];
+pub const UNORDERED_PAIRS: &[&str] = &["hgetall"];
 /// Time passes between asking one and asking the other.
 const TIMES: &[&str] = &["ttl", "pttl"];
 
-fn fill(word: &str, random: &mut Random) -> String {
+pub fn fill(word: &str, random: &mut Random) -> String {
     let key = |kind: &str, random: &mut Random| {
         let any = random.pick(&["s", "l", "h", "e", "z"]).to_string();
         let kind = if kind.is_empty() || random.one_in(25) { any } else { kind.to_string() };
@@ -85,7 +85,7 @@ fn fill(word: &str, random: &mut Random) -> String {
     }
 }
 
-fn sorted(value: Value, pairs: bool) -> Value {
+pub fn sorted(value: Value, pairs: bool) -> Value {
     match value {
         Value::Array(elements) if pairs => {
             let mut pairs: Vec<String> = elements.chunks(2).map(|pair| format!("{pair:?}")).collect();
@@ -100,7 +100,7 @@ fn sorted(value: Value, pairs: bool) -> Value {
     }
 }
 
-fn now_millis() -> u64 {
+pub fn now_millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 

@@ -1,27 +1,65 @@
-//! Read repair's scripts: what they do to a datastore and answer, held against Redis.
+//! Read repair's scripts: what they do to a Redis and answer. The embedded datastore, which has each of them as a function,
+//! is told the same and must answer the same.
 
 use dynomite_tests::samples::{Likeness, SAMPLES, SETUP};
 use dynomite_tests::{Client, Datastore, Random, Value, random, resp};
+use dynomite_user::embedded::redis::{Store, repair_scripts};
 use dynomite_user::protocol::commands::Routing;
 use dynomite_user::protocol::resp::repair::{Call, Held, Rewrite, is_unknown_script, plain};
+
+use crate::embedded::{self, TEMPLATES, UNORDERED, UNORDERED_PAIRS, fill, now_millis};
 
 /// A client whose requests are rewritten.
 struct Stamping {
     client: Client,
+    /// Is told the same; until something comes that it does not have.
+    embedded: Option<Store>,
 }
 
 impl Stamping {
-    /// The reply to a call, by its digest first.
-    fn run(&mut self, call: &Call) -> Vec<u8> {
-        self.client.send(call.frame());
+    fn of(datastore: &Datastore) -> Stamping {
+        Stamping { client: datastore.client(), embedded: Some(Store::default().knowing(repair_scripts())) }
+    }
+
+    fn flush(&mut self) {
+        self.client.ask("flushall");
+        self.client.ask("script flush");
+        self.embedded = Some(Store::default().knowing(repair_scripts()));
+    }
+
+    /// Redis' reply; the embedded datastore's is the same.
+    #[track_caller]
+    fn ask(&mut self, frame: &[u8]) -> Vec<u8> {
+        self.client.send(frame);
         let reply = self.client.frame();
+        let Some(store) = &mut self.embedded else { return reply };
+        let (request, _) = Value::parse(frame).unwrap();
+        let word = |word: &Value| match word {
+            Value::Bulk(bytes) => bytes.clone(),
+            other => panic!("{other:?} is no word of a request"),
+        };
+        let words: Vec<Vec<u8>> = request.elements().iter().map(word).collect();
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let mut ours = Vec::new();
+        store.execute(&words, now_millis(), &mut ours);
+        if [&b"-ERR unknown command"[..], b"-ERR this datastore has no"].iter().any(|text| ours.starts_with(text)) {
+            self.embedded = None;
+        } else {
+            assert_eq!(comparable(words[0], &ours), comparable(words[0], &reply), "{}", frame.escape_ascii());
+        }
+        reply
+    }
+
+    /// The reply to a call, by its digest first.
+    #[track_caller]
+    fn run(&mut self, call: &Call) -> Vec<u8> {
+        let reply = self.ask(call.frame());
         if !is_unknown_script(&reply) {
             return reply;
         }
         let mut text = Vec::new();
         call.write_text(&mut text);
-        self.client.send(&text);
-        self.client.frame()
+        self.ask(&text)
     }
 
     /// The reply as it comes from the script, or from the request itself where it stays as it is.
@@ -32,16 +70,12 @@ impl Stamping {
         });
         match rewrite {
             Ok(Some((rewrite, call))) if rewrite.follows() => {
-                self.client.send(frame);
-                let reply = self.client.frame();
+                let reply = self.ask(frame);
                 assert_eq!(self.run(&call), b"+OK\r\n");
                 reply
             }
             Ok(Some((_, call))) => self.run(&call),
-            _ => {
-                self.client.send(frame);
-                self.client.frame()
-            }
+            _ => self.ask(frame),
         }
     }
 
@@ -53,6 +87,24 @@ impl Stamping {
             Ok(Some(rewrite)) => plain(rewrite, &reply, &mut Vec::new()).to_vec(),
             _ => reply,
         }
+    }
+}
+
+/// Without what is left to time or to chance.
+fn comparable(name: &[u8], reply: &[u8]) -> String {
+    let (value, _) = Value::parse(reply).unwrap();
+    let name = String::from_utf8_lossy(name).to_lowercase();
+    match (&value, name.as_str()) {
+        (_, "ttl" | "pttl") => String::new(),
+        // The fourth is how long the key has to live.
+        (Value::Array(elements), "eval" | "evalsha") if elements.len() == 5 && elements[0].text().len() == 1 => {
+            format!("{:?} {:?}", &elements[..3], elements[4])
+        }
+        (Value::Array(_), name) if UNORDERED.contains(&name) || name.starts_with("eval") => {
+            format!("{:?}", embedded::sorted(value, false))
+        }
+        (Value::Array(_), name) if UNORDERED_PAIRS.contains(&name) => format!("{:?}", embedded::sorted(value, true)),
+        _ => reply.escape_ascii().to_string(),
     }
 }
 
@@ -70,15 +122,12 @@ fn told(value: &Value) -> String {
 /// Steps are `time command → reply`; without a time the command goes to Redis as it is.
 #[track_caller]
 fn check(stamping: &mut Stamping, steps: &[(&str, &str)]) {
-    stamping.client.ask("flushall");
+    stamping.flush();
     for (line, expected) in steps {
         let (time, command) = line.split_once(' ').unwrap();
         let reply = match time.parse() {
             Ok(time) => stamping.raw(&resp::request(command.split(' ')), time),
-            Err(_) => {
-                stamping.client.send(&resp::request(line.split(' ')));
-                stamping.client.frame()
-            }
+            Err(_) => stamping.ask(&resp::request(line.split(' '))),
         };
         let (reply, _) = Value::parse(&reply).unwrap();
         assert_eq!(told(&reply), *expected, "{line}, in {steps:?}");
@@ -88,7 +137,7 @@ fn check(stamping: &mut Stamping, steps: &[(&str, &str)]) {
 #[test]
 fn keys() {
     let Some(redis) = Datastore::redis() else { return };
-    let ours = &mut Stamping { client: redis.client() };
+    let ours = &mut Stamping::of(&redis);
     // Nothing is known of a key that was written before there were times; its value is shown.
     check(ours, &[("5 get k", "[X 0 nil]"), ("set k v", "OK"), ("5 get k", "[X 0 v]")]);
     check(
@@ -157,7 +206,7 @@ fn keys() {
 #[test]
 fn options_of_set() {
     let Some(redis) = Datastore::redis() else { return };
-    let ours = &mut Stamping { client: redis.client() };
+    let ours = &mut Stamping::of(&redis);
     check(
         ours,
         &[
@@ -192,7 +241,7 @@ fn options_of_set() {
 #[test]
 fn fields() {
     let Some(redis) = Datastore::redis() else { return };
-    let ours = &mut Stamping { client: redis.client() };
+    let ours = &mut Stamping::of(&redis);
     check(
         ours,
         &[
@@ -260,7 +309,7 @@ fn fields() {
 #[test]
 fn members() {
     let Some(redis) = Datastore::redis() else { return };
-    let ours = &mut Stamping { client: redis.client() };
+    let ours = &mut Stamping::of(&redis);
     check(
         ours,
         &[
@@ -311,7 +360,7 @@ fn members() {
 #[test]
 fn changes() {
     let Some(redis) = Datastore::redis() else { return };
-    let ours = &mut Stamping { client: redis.client() };
+    let ours = &mut Stamping::of(&redis);
     check(
         ours,
         &[
@@ -416,7 +465,7 @@ fn changes() {
 #[test]
 fn removals_are_forgotten_when_told_and_not_before_their_time() {
     let Some(redis) = Datastore::redis() else { return };
-    let ours = &mut Stamping { client: redis.client() };
+    let ours = &mut Stamping::of(&redis);
     let cleanup = |line: &str, time: u64| {
         let frame = resp::request(line.split(' '));
         super::decode(&frame, |request| Rewrite::of(&request).unwrap().call(&request, time, Vec::new()).cleanup())
@@ -434,7 +483,7 @@ fn removals_are_forgotten_when_told_and_not_before_their_time() {
 #[test]
 fn more() {
     let Some(redis) = Datastore::redis() else { return };
-    let mut ours = Stamping { client: redis.client() };
+    let mut ours = Stamping::of(&redis);
     let run = |ours: &mut Stamping, line: &str, time| ours.raw(&resp::request(line.split(' ')), time);
     let more = |ours: &mut Stamping, line: &str| {
         let frame = resp::request(line.split(' '));
@@ -466,7 +515,7 @@ fn more() {
 #[test]
 fn notes_do_not_pile_up() {
     let Some(redis) = Datastore::redis() else { return };
-    let mut ours = Stamping { client: redis.client() };
+    let mut ours = Stamping::of(&redis);
     let day = 24 * 60 * 60 * 1000;
     for time in 0..4000_u64 {
         // Each key is written once and gone before the next one.
@@ -490,7 +539,7 @@ fn notes_do_not_pile_up() {
 #[test]
 fn many_fields_at_once() {
     let Some(redis) = Datastore::redis() else { return };
-    let mut ours = Stamping { client: redis.client() };
+    let mut ours = Stamping::of(&redis);
     let fields: Vec<String> = (0..20_000).map(|n| format!("f{n}")).collect();
     let with = |head: &[&str], each: &dyn Fn(&String) -> Vec<String>| {
         let words: Vec<String> = head.iter().map(ToString::to_string).chain(fields.iter().flat_map(each)).collect();
@@ -510,7 +559,7 @@ fn many_fields_at_once() {
 #[test]
 fn answers_byte_by_byte() {
     let Some(redis) = Datastore::redis() else { return };
-    let mut ours = Stamping { client: redis.client() };
+    let mut ours = Stamping::of(&redis);
     let ask = |ours: &mut Stamping, line: &str, time| ours.raw(&resp::request(line.split(' ')), time);
     let now = 1_795_332_624_330;
     ask(&mut ours, "set k v", now);
@@ -522,11 +571,54 @@ fn answers_byte_by_byte() {
     assert_eq!(ask(&mut ours, "sismember s m", now), b"*3\r\n$1\r\nE\r\n$13\r\n1795332624330\r\n:1\r\n");
 }
 
+/// What the embedded datastore answers, and what it notes, after whatever commands at whatever times.
+#[test]
+fn the_embedded_datastore_runs_them_like_a_redis() {
+    let Some(redis) = crate::redis(&["--databases", "1"]) else { return };
+    let mut ours = Stamping::of(&redis);
+    let mut random = Random::from_seed(random::seed());
+    // Floats of twenty digits differ in the last one.
+    let is_exact = |template: &&str| !template.starts_with("spop") && !template.contains("incrbyfloat");
+    let templates: Vec<&str> = TEMPLATES.lines().flat_map(|line| line.split('|')).filter(is_exact).collect();
+    for _ in 0..30 {
+        ours.flush();
+        let mut now = 1_795_332_624_330;
+        for _ in 0..300 {
+            now += random.below(3) as u64;
+            let time = match random.below(100) {
+                0 => now - 24 * 60 * 60 * 1000,
+                1..20 => now - random.below(20) as u64,
+                _ => now,
+            };
+            let words = random.pick(&templates).split(' ').map(|word| fill(word, &mut random)).collect::<Vec<_>>();
+            let frame = resp::request(&words);
+            let more = super::decode(&frame, |request| {
+                let rewrite = Rewrite::of(&request).filter(|rewrite| rewrite.is_read() || rewrite.is_removal())?;
+                let call = rewrite.call(&request, time, Vec::new());
+                Some(if rewrite.is_read() { call.with_more() } else { call.cleanup() })
+            });
+            // Some are no commands, to see what is said about it.
+            let Ok(more) = more else { continue };
+            ours.raw(&frame, time);
+            if let Some(call) = more {
+                ours.run(&call);
+            }
+        }
+        assert!(ours.embedded.is_some());
+        for index in ["._add-set", "._rem-set", "._run-set"] {
+            for key in ["", "_h1", "_h2", "_h3", "_e1", "_e2", "_e3", "_z1", "_z2", "_z3", "_x1", "_x2"] {
+                ours.ask(&resp::request(["zrange", &format!("{index}{key}"), "0", "-1", "withscores"]));
+            }
+        }
+        ours.ask(&resp::request(["keys", "*"]));
+    }
+}
+
 /// Every command, rewritten or not, says to its client what it says without read repair, and leaves the same data.
 #[test]
 fn clients_notice_nothing() {
     let (Some(redis), Some(other)) = (Datastore::redis(), Datastore::redis()) else { return };
-    let (mut ours, mut direct) = (Stamping { client: redis.client() }, other.client());
+    let (mut ours, mut direct) = (Stamping::of(&redis), other.client());
     let mut random = Random::from_seed(random::seed());
     let mut time = 1_795_332_624_330;
     for round in 0..30 {

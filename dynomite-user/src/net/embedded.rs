@@ -12,7 +12,7 @@ use slab::Slab;
 use super::buffer::{Inbox, Outbox, Pool};
 use super::stream::Stream;
 use crate::embedded::memcache;
-use crate::embedded::redis::{Hub, SessionId, Store, Taken};
+use crate::embedded::redis::{Hub, SessionId, Store, Taken, repair_scripts};
 use crate::moment::epoch_millis;
 use crate::protocol::Protocol;
 use crate::protocol::codec::Decoder;
@@ -30,7 +30,7 @@ pub fn start(protocol: Protocol) -> io::Result<SocketAddr> {
     let poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let model = match protocol {
-        Protocol::Resp => Model::Redis(Box::new(Hub::new(Store::default()))),
+        Protocol::Resp => Model::Redis(Box::new(Hub::new(Store::default().knowing(repair_scripts())))),
         Protocol::Memcache => Model::Memcache(Box::default()),
     };
     let server = Server { protocol, model, poll, listener, connections: Slab::new(), pool: Pool::default() };

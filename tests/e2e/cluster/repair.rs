@@ -6,9 +6,13 @@ use dynomite_tests::{Cluster, Random, Shape, Value, random, resp, until};
 use dynomite_user::protocol::commands::Routing;
 use dynomite_user::protocol::resp::commands::find;
 
-/// With a timeout that lets what is under way settle within two seconds.
 fn start() -> Option<Cluster> {
-    let shape = Shape::redis(1, 3, 1)
+    start_with(Shape::redis(1, 3, 1))
+}
+
+/// With a timeout that lets what is under way settle within two seconds.
+fn start_with(shape: Shape) -> Option<Cluster> {
+    let shape = shape
         .line("read_consistency: dc_quorum")
         .line("write_consistency: dc_quorum")
         .line("read_repairs_enabled: true")
@@ -124,6 +128,28 @@ fn removals_are_forgotten() {
         let mut datastore = member.datastore.as_ref().unwrap().client();
         until("no notes are left", || datastore.ask("ZCARD ._rem-set") == Value::Integer(0));
         assert_eq!(datastore.ask("ZCARD ._add-set"), Value::Integer(0));
+    }
+}
+
+/// A node with a datastore of its own loses all of it when it dies; what is read comes back.
+#[test]
+fn an_embedded_datastore_is_repaired_too() {
+    let Some(mut cluster) = start_with(Shape::embedded(1, 3, 1)) else { return };
+    let mut client = cluster.client(0);
+    for line in ["SET s v", "HSET h f v", "ZADD z 1 m"] {
+        assert!(!client.ask(line).is_error(), "{line}");
+    }
+    cluster.members[2].node.kill();
+    cluster.members[2].node.restart();
+    cluster.until_connected();
+    let mut own = cluster.client(2);
+    assert_eq!(own.ask("DYNO_CONFIG:CONN_CONSISTENCY DC_ONE"), Value::ok());
+    for (read, value) in [("GET s", "v"), ("HGET h f", "v"), ("ZSCORE z m", "1")] {
+        assert_eq!(own.ask(read), Value::Null, "{read}");
+        until(&format!("{read} finds it"), || {
+            assert_eq!(client.ask(read).text(), value);
+            own.ask(read).text() == value
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! A Redis, as far as an application's data go: RESP2, one database, commands of Redis 7.0 with its words.
-//! Absent: streams, geography, HyperLogLog, Lua (a script is known by its text or not at all), persistence, replication.
+//! Absent: streams, geography, HyperLogLog, Lua (a script is known by its text or not at all; those of read repair are),
+//! persistence, replication.
 
 #![expect(clippy::unit_arg, reason = "a command's last word is its reply: `Ok(count(n, out))` says so")]
 
@@ -11,6 +12,7 @@ mod hub;
 mod keys;
 mod list;
 mod node;
+mod repair;
 mod script;
 mod set;
 mod sort;
@@ -22,5 +24,6 @@ mod text;
 mod value;
 
 pub use hub::{Hub, SessionId, Taken};
+pub use repair::scripts as repair_scripts;
 pub use script::Script;
 pub use store::Store;

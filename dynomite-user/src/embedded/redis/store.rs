@@ -26,6 +26,8 @@ pub struct Store {
     pub(super) now_millis: u64,
     random: u64,
     pub(super) scripts: &'static [Script],
+    /// Digests of those whose text was seen.
+    pub(super) loaded: BTreeSet<&'static str>,
     /// Keys that this command changed: whoever watches them or waits for them has to hear of it.
     changed: Vec<Vec<u8>>,
     /// Set by a blocking command that found nothing.
@@ -90,13 +92,14 @@ impl Store {
             now_millis: 0,
             random: seed ^ 0x9e37_79b9_7f4a_7c15,
             scripts: &[],
+            loaded: BTreeSet::new(),
             changed: Vec::new(),
             stalled: None,
             commands_processed: 0,
         }
     }
 
-    /// Scripts that EVAL and EVALSHA know.
+    /// Scripts that EVAL knows.
     #[must_use]
     pub fn knowing(self, scripts: &'static [Script]) -> Store {
         Store { scripts, ..self }
