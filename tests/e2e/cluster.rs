@@ -3,8 +3,11 @@
 mod c_peers;
 mod failures;
 mod links;
+mod load;
 mod order;
+mod partitions;
 mod peer_port;
 mod repair;
 mod replicas;
 mod states;
+mod whole;

@@ -5,6 +5,7 @@ use dynomite_user::ring::hash::HashKind;
 use crate::address::{Host, PEER_PORT};
 use crate::client::Client;
 use crate::datastore::{Datastore, Kind};
+use crate::netns::Lan;
 use crate::node::{Node, Settings};
 use crate::until::until;
 
@@ -74,13 +75,29 @@ impl Cluster {
     /// Starts everything and waits until everybody is connected. `None`: there is no such datastore; said aloud.
     pub fn start(shape: Shape) -> Option<Cluster> {
         let places = places(&shape);
+        Cluster::start_at(shape, places, None)
+    }
+
+    /// The same with a machine for every node and its datastore.
+    pub fn start_on(shape: Shape, lan: &Lan) -> Option<Cluster> {
+        let mut places = places(&shape);
+        for (place, (host, _)) in places.iter_mut().zip(lan.machines()) {
+            place.host = *host;
+        }
+        Cluster::start_at(shape, places, Some(lan))
+    }
+
+    fn start_at(shape: Shape, places: Vec<Place>, lan: Option<&Lan>) -> Option<Cluster> {
         let mut members = Vec::new();
-        for place in &places {
-            let datastore = match shape.embedded {
-                true => None,
-                false => Some(Datastore::start(shape.kind)?),
+        for (number, place) in places.iter().enumerate() {
+            let machine = lan.map(|lan| lan.machines()[number].clone());
+            let datastore = match (shape.embedded, &machine) {
+                (true, _) => None,
+                (false, None) => Some(Datastore::start(shape.kind)?),
+                (false, Some((host, netns))) => Some(Datastore::start_at(shape.kind, &[], *host, Some(netns.clone()))?),
             };
-            let settings = settings(&shape, place, &places, datastore.as_ref());
+            let mut settings = settings(&shape, place, &places, datastore.as_ref());
+            settings.netns = machine.map(|(_, netns)| netns);
             // A node alone answers for what it owns only, so nobody is waited for before all are there.
             members.push(Member { place: place.clone(), node: Node::start_unchecked(settings), datastore });
         }
@@ -99,7 +116,7 @@ impl Cluster {
             });
         }
         for member in &self.members {
-            until("a node has found its datastore", || crate::node::serves(member.node.address(), self.shape.kind));
+            until("a node has found its datastore", || member.node.serves());
         }
     }
 

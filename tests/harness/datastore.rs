@@ -108,6 +108,9 @@ impl Datastore {
                     "no",
                     "--maxclients",
                     "20000",
+                    // Clients of a machine of its own do not come from loopback.
+                    "--protected-mode",
+                    "no",
                 ]);
                 command.args(["--dir"]).arg(self.directory.path());
             }
