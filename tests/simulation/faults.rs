@@ -43,6 +43,12 @@ pub enum Fault {
         node: usize,
         until: Moment,
     },
+    /// Its clock is set, and later set right again.
+    Clock {
+        node: usize,
+        skew: i64,
+        until: Moment,
+    },
     /// Some connection breaks, with what is on it. The number picks one.
     Reset {
         pick: usize,
@@ -68,6 +74,7 @@ impl Fault {
             | Fault::Delay { until, .. }
             | Fault::DatastoreSlow { until, .. }
             | Fault::DatastoreHangs { until, .. }
+            | Fault::Clock { until, .. }
             | Fault::DatastoreDies { until, .. } => Some(*until),
             Fault::Reset { .. } | Fault::ClientLeaves { .. } | Fault::Stranger { .. } => None,
         }
@@ -80,9 +87,29 @@ impl Fault {
         | Fault::Delay { until, .. }
         | Fault::DatastoreSlow { until, .. }
         | Fault::DatastoreHangs { until, .. }
+        | Fault::Clock { until, .. }
         | Fault::DatastoreDies { until, .. } = self
         {
             *until = *until + by;
+        }
+    }
+}
+
+impl Fault {
+    /// Between which nodes it stands, by the pair; a node that is in trouble itself is so with everybody.
+    pub fn troubles(&self, one: usize, other: usize) -> bool {
+        match self {
+            Fault::Crash { node, .. }
+            | Fault::DatastoreSlow { node, .. }
+            | Fault::DatastoreHangs { node, .. }
+            | Fault::DatastoreDies { node, .. } => [one, other].contains(node),
+            Fault::Partition { nodes, .. } => nodes.contains(&one) != nodes.contains(&other),
+            Fault::Cut { nodes: (from, to), .. } | Fault::Delay { from, to, .. } => {
+                (one, other) == (*from, *to) || (other, one) == (*from, *to)
+            }
+            // Which connection it is turns out later.
+            Fault::Reset { .. } => false,
+            Fault::Clock { .. } | Fault::ClientLeaves { .. } | Fault::Stranger { .. } => false,
         }
     }
 }
@@ -96,7 +123,8 @@ pub fn plan(random: &mut Random, nodes: usize, clients: usize, end: Moment) -> V
         let until = (at + lasts).min(end);
         let node = random.below(nodes);
         let other = random.below(nodes);
-        let fault = match random.below(16) {
+        let fault = match random.below(17) {
+            16 => Fault::Clock { node, skew: skew(random), until },
             0..2 => Fault::Crash { node, until },
             2..4 => {
                 let some = (0..nodes).filter(|_| random.one_in(3)).collect();
@@ -108,13 +136,19 @@ pub fn plan(random: &mut Random, nodes: usize, clients: usize, end: Moment) -> V
             8..10 => Fault::DatastoreHangs { node, until },
             10 => Fault::DatastoreDies { node, until },
             11..13 => Fault::Reset { pick: random.below(1 << 20) },
-            13..15 if clients > 0 => Fault::ClientLeaves { client: random.below(clients) },
+            13..16 if clients > 0 => Fault::ClientLeaves { client: random.below(clients) },
             _ => Fault::Stranger { node, bytes: nonsense(random) },
         };
         plan.push((at, fault));
     }
     plan.sort_by_key(|(at, _)| *at);
     plan
+}
+
+/// How far a clock may be ahead or behind, in microseconds.
+pub fn skew(random: &mut Random) -> i64 {
+    let most = random.pick(&[0, 1_000, 50_000, 2_000_000, 100_000_000]);
+    random.between(-most, most)
 }
 
 /// Messages that are cut, wrong, unasked for, or none.

@@ -47,13 +47,15 @@ fn main() -> ExitCode {
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let (total, failures) = play(args.from, args.seeds, threads, 10);
     println!(
-        "{} seeds from {}: {} answers, {} errors, {} writes acknowledged, {} reads held to a version, {} events, {:.1} s",
+        "{} seeds from {}: {} answers, {} errors, {} writes acknowledged, {} reads held to a version, {} replicas to what was \
+         acknowledged, {} events, {:.1} s",
         args.seeds,
         args.from,
         total.answers,
         total.errors,
         total.acknowledged,
         total.held,
+        total.compared,
         total.events,
         started.elapsed().as_secs_f64(),
     );
@@ -87,6 +89,7 @@ fn play(from: u64, seeds: u64, threads: usize, failures_max: usize) -> (Summary,
                             total.errors += run.errors;
                             total.acknowledged += run.acknowledged;
                             total.held += run.held;
+                            total.compared += run.compared;
                             total.events += run.events;
                         }
                         Err(failure) => outcome.1.push((seed, failure)),

@@ -1,9 +1,10 @@
 //! The network of a simulated cluster: connections between places, on virtual time.
 //! Owns: what is on its way and when it arrives. Knows nothing of: what the bytes mean.
 //!
-//! What one place sends to another arrives in the order in which it was sent, whichever connections it is on; pieces are
-//! cut anywhere. A connection that is reset loses what was on its way. A cut between places holds everything back until
-//! it heals, as a network does that loses packets and sends them again.
+//! What is sent over a connection arrives in the order in which it was sent, cut into pieces anywhere; another connection
+//! between the same places may be faster. A connection that is reset loses what was on its way. A cut between places holds
+//! everything back until it heals, as a network does that loses packets and sends them again; what was given up meanwhile is
+//! not sent again, and that it was given up nobody is told.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -61,6 +62,8 @@ struct Conn {
     ends: [End; 2],
     /// What is on its way to each end is lost.
     cut: [bool; 2],
+    /// When what was sent last arrives at each end.
+    last_at: [Moment; 2],
 }
 
 #[derive(Clone, Copy)]
@@ -73,7 +76,6 @@ struct End {
 /// One direction between two places.
 #[derive(Default)]
 struct Path {
-    last_at: Moment,
     /// Cuts that hold it now.
     cuts: u32,
     held: VecDeque<Arrival>,
@@ -112,8 +114,6 @@ pub struct Network {
     conns: Vec<Conn>,
     paths: BTreeMap<(Place, Place), Path>,
     queue: BinaryHeap<Scheduled>,
-    /// Paths with something held that may pass now.
-    healed: VecDeque<(Place, Place)>,
     order: u64,
     /// How long one way takes at least.
     latency: Box<dyn Fn(Place, Place) -> Duration>,
@@ -126,7 +126,6 @@ impl Network {
             conns: Vec::new(),
             paths: BTreeMap::new(),
             queue: BinaryHeap::new(),
-            healed: VecDeque::new(),
             order: 0,
             latency: Box::new(latency),
         }
@@ -135,7 +134,7 @@ impl Network {
     pub fn dial(&mut self, from: Place, holder: Holder, to: Place, port: Port, now: Moment) -> ConnId {
         let conn = ConnId(self.conns.len() as u32);
         let ends = [End { place: from, holder: Some(holder), open: true }, End { place: to, holder: None, open: true }];
-        self.conns.push(Conn { ends, cut: [false; 2] });
+        self.conns.push(Conn { ends, cut: [false; 2], last_at: [Moment(0); 2] });
         self.post(conn, 1, Notice::Knock(port), now);
         conn
     }
@@ -173,6 +172,24 @@ impl Network {
         }
     }
 
+    /// Closes an end without regard: what was sent may be lost, and is if it was sent in vain so far.
+    pub fn abort(&mut self, conn: ConnId, side: usize, now: Moment) {
+        let ends = &self.conns[conn.0 as usize].ends;
+        if !ends[side].open {
+            return;
+        }
+        let pair = (ends[side].place, ends[1 - side].place);
+        self.conns[conn.0 as usize].ends[side].open = false;
+        let path = self.paths.entry(pair).or_default();
+        path.held.retain(|held| held.conn != conn);
+        if self.random.one_in(2) {
+            self.conns[conn.0 as usize].cut[1 - side] = true;
+        }
+        if self.paths.entry(pair).or_default().cuts == 0 {
+            self.post_anyway(conn, 1 - side, Notice::Closed, now);
+        }
+    }
+
     /// Breaks a connection for both ends; what is on its way is lost.
     pub fn reset(&mut self, conn: ConnId, now: Moment) {
         self.conns[conn.0 as usize].cut = [true; 2];
@@ -201,6 +218,10 @@ impl Network {
         self.conns[conn.0 as usize].ends[side].holder
     }
 
+    pub fn places(&self, conn: ConnId) -> [Place; 2] {
+        self.conns[conn.0 as usize].ends.map(|end| end.place)
+    }
+
     /// Connections that are open at both ends.
     pub fn open(&self) -> Vec<ConnId> {
         let is_open = |conn: &Conn| conn.ends.iter().all(|end| end.open && end.holder.is_some());
@@ -214,16 +235,16 @@ impl Network {
         }
     }
 
-    pub fn heal(&mut self, one: Place, other: Place) {
+    pub fn heal(&mut self, one: Place, other: Place, now: Moment) {
         for pair in [(one, other), (other, one)] {
             let path = self.paths.entry(pair).or_default();
             path.cuts = path.cuts.saturating_sub(1);
             if path.cuts > 0 {
                 continue;
             }
-            // Lost packets are sent again: all at once, in their order, and before what was sent since.
-            if !path.held.is_empty() {
-                self.healed.push_back(pair);
+            // Lost packets are sent again, each connection's in their order.
+            for arrival in std::mem::take(&mut path.held) {
+                self.schedule(pair, arrival, now);
             }
         }
     }
@@ -234,56 +255,35 @@ impl Network {
     }
 
     pub fn next_at(&self) -> Option<Moment> {
-        if !self.healed.is_empty() {
-            return Some(Moment(0));
-        }
         self.queue.peek().map(|scheduled| scheduled.at)
     }
 
     /// What happens next, if it happens by `now`.
     pub fn pop(&mut self, now: Moment) -> Option<Arrival> {
         loop {
-            let arrival = match self.pop_healed() {
-                Some(arrival) => arrival,
-                None => {
-                    let scheduled = self.queue.peek().filter(|scheduled| scheduled.at <= now);
-                    scheduled?;
-                    let arrival = self.queue.pop()?.arrival;
-                    let ends = &self.conns[arrival.conn.0 as usize].ends;
-                    let pair = (ends[1 - arrival.side].place, ends[arrival.side].place);
-                    let path = self.paths.entry(pair).or_default();
-                    // What follows something that is held is held, too.
-                    if path.cuts > 0 || !path.held.is_empty() {
-                        path.held.push_back(arrival);
-                        continue;
-                    }
-                    arrival
+            self.queue.peek().filter(|scheduled| scheduled.at <= now)?;
+            let arrival = self.queue.pop()?.arrival;
+            let Arrival { conn: id, side, .. } = arrival;
+            let conn = &mut self.conns[id.0 as usize];
+            let pair = (conn.ends[1 - side].place, conn.ends[side].place);
+            if let Some(path) = self.paths.get_mut(&pair).filter(|path| path.cuts > 0) {
+                path.held.push_back(arrival);
+                continue;
+            }
+            if !conn.ends[side].open {
+                // Who sends to an end that is gone is told so.
+                if conn.ends[1 - side].open && matches!(arrival.notice, Notice::Bytes(_)) {
+                    self.post_anyway(id, 1 - side, Notice::Closed, now);
                 }
-            };
-            let conn = &mut self.conns[arrival.conn.0 as usize];
-            if !conn.ends[arrival.side].open {
                 continue;
             }
             match arrival.notice {
-                Notice::Closed | Notice::Refused => conn.ends[arrival.side].open = false,
-                _ if conn.cut[arrival.side] => continue,
+                Notice::Closed | Notice::Refused => conn.ends[side].open = false,
+                _ if conn.cut[side] => continue,
                 _ => {}
             }
             return Some(arrival);
         }
-    }
-
-    fn pop_healed(&mut self) -> Option<Arrival> {
-        while let Some(pair) = self.healed.front() {
-            let path = self.paths.entry(*pair).or_default();
-            if path.cuts == 0
-                && let Some(arrival) = path.held.pop_front()
-            {
-                return Some(arrival);
-            }
-            self.healed.pop_front();
-        }
-        None
     }
 
     fn post(&mut self, conn: ConnId, side: usize, notice: Notice, now: Moment) {
@@ -305,9 +305,10 @@ impl Network {
             1..20 => least * self.random.below(4) as u32,
             _ => least / (1 + self.random.below(8) as u32),
         };
-        let path = self.paths.entry(pair).or_default();
-        let at = (now + least + jitter + path.slow).max(Moment(path.last_at.0 + 1));
-        path.last_at = at;
+        let slow = self.paths.get(&pair).map_or(Duration::ZERO, |path| path.slow);
+        let last_at = &mut self.conns[arrival.conn.0 as usize].last_at[arrival.side];
+        let at = (now + least + jitter + slow).max(Moment(last_at.0 + 1));
+        *last_at = at;
         self.order += 1;
         self.queue.push(Scheduled { at, order: self.order, arrival });
     }

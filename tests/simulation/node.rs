@@ -27,6 +27,8 @@ pub enum Wish {
     Dial(Target),
     Send(ConnId, Vec<u8>),
     Close(ConnId),
+    /// Close it, and what was sent and did not get through is lost.
+    Abort(ConnId),
 }
 
 /// Whom a node connects to.
@@ -67,6 +69,8 @@ struct Io {
     wishes: Vec<Wish>,
     resumed: Vec<usize>,
     timeout: Duration,
+    /// Microseconds that its clock is ahead or behind.
+    skew: i64,
 }
 
 #[derive(Clone, Copy)]
@@ -138,12 +142,13 @@ pub const BUFFER_BYTES_MAX: usize = 8 << 20;
 pub struct Levels {
     pub read: ConsistencyLevel,
     pub write: ConsistencyLevel,
+    pub repairs: bool,
 }
 
 impl Node {
-    pub fn start(life: u32, topology: Topology, settings: Settings, levels: Levels, now: Moment) -> Node {
+    pub fn start(life: u32, skew: i64, topology: Topology, settings: Settings, levels: Levels, now: Moment) -> Node {
         let stats = Stats::alone();
-        let control = Arc::new(Control::new(levels.read, levels.write, false, NodeState::Normal));
+        let control = Arc::new(Control::new(levels.read, levels.write, levels.repairs, NodeState::Normal));
         let peers = (0..topology.ids()).map(|id| PeerLink {
             link: Link::new(Target::Peer(PeerId(id as u32)), now),
             asking: Asking::new(Protocol::Resp),
@@ -163,6 +168,7 @@ impl Node {
             wishes: Vec::new(),
             resumed: Vec::new(),
             timeout: settings.timeout,
+            skew,
         };
         let coordinator = Coordinator::new(settings, Arc::new(topology), control, stats);
         Node { life, coordinator, io, next_tick: now }
@@ -443,7 +449,7 @@ impl Node {
         let now = self.io.now;
         if let Some(conn) = self.io.link_mut(target).lose(now) {
             self.io.slots.remove(&conn);
-            self.io.wishes.push(Wish::Close(conn));
+            self.io.wishes.push(Wish::Abort(conn));
         }
         match target {
             Target::Datastore => {
@@ -508,6 +514,11 @@ impl Node {
             }
         }
         left
+    }
+
+    /// Its clock is set.
+    pub fn skew(&mut self, skew: i64) {
+        self.io.skew = skew;
     }
 
     pub fn is_connected(&self) -> bool {
@@ -619,7 +630,7 @@ impl Effects for Io {
     }
 
     fn epoch_micros(&self) -> u64 {
-        EPOCH_MICROS + self.now.0 / 1000
+        (EPOCH_MICROS + self.now.0 / 1000).saturating_add_signed(self.skew)
     }
 }
 

@@ -1,4 +1,5 @@
-//! A datastore of the simulated cluster: one queue for all its connections, as a single-threaded server has.
+//! A datastore of the simulated cluster: the one that is embedded in the daemon, with one queue for all its connections, as
+//! a single-threaded server has.
 //! Owns: the data, which survives everything, and how fast it is served.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use dynomite_tests::random::Random;
 use dynomite_tests::resp::Value;
+use dynomite_user::embedded::redis::{Store as Data, repair_scripts};
 use dynomite_user::moment::Moment;
 
 use crate::network::ConnId;
@@ -22,7 +24,7 @@ pub enum Mood {
 
 pub struct Store {
     pub mood: Mood,
-    data: BTreeMap<Vec<u8>, Vec<u8>>,
+    data: Data,
     inboxes: BTreeMap<ConnId, Vec<u8>>,
     /// Whole requests in the order in which they came.
     queue: VecDeque<(ConnId, Vec<Vec<u8>>)>,
@@ -34,7 +36,7 @@ impl Store {
     pub fn new() -> Store {
         Store {
             mood: Mood::Well,
-            data: BTreeMap::new(),
+            data: Data::default().knowing(repair_scripts()),
             inboxes: BTreeMap::new(),
             queue: VecDeque::new(),
             busy_until: Moment(0),
@@ -42,8 +44,11 @@ impl Store {
         }
     }
 
-    pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.data.get(key).map(Vec::as_slice)
+    /// Asked past all connections.
+    pub fn ask(&mut self, words: &[&[u8]], now: Moment) -> Vec<u8> {
+        let mut reply = Vec::new();
+        self.data.execute(words, now.0 / 1_000_000, &mut reply);
+        reply
     }
 
     pub fn connected(&mut self, conn: ConnId) {
@@ -55,11 +60,12 @@ impl Store {
         self.inboxes.remove(&conn);
     }
 
-    /// All connections are gone, and with them what was not executed.
-    pub fn die(&mut self) {
+    /// All connections are gone, and with them what was not executed. The data come back from its disk, scripts do not.
+    pub fn die(&mut self, now: Moment) {
         self.mood = Mood::Dead;
         self.inboxes.clear();
         self.queue.clear();
+        self.ask(&[b"SCRIPT", b"FLUSH"], now);
     }
 
     pub fn bytes(&mut self, conn: ConnId, bytes: &[u8], now: Moment) {
@@ -98,43 +104,8 @@ impl Store {
         };
         self.busy_until = now + takes;
         self.executed += 1;
-        let reply = self.execute(&words);
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let reply = self.ask(&words, now);
         Some((conn, reply)).filter(|_| self.inboxes.contains_key(&conn))
-    }
-
-    fn execute(&mut self, words: &[Vec<u8>]) -> Vec<u8> {
-        let name = words[0].to_ascii_lowercase();
-        match (name.as_slice(), &words[1..]) {
-            (b"set", [key, value]) => {
-                self.data.insert(key.clone(), value.clone());
-                b"+OK\r\n".to_vec()
-            }
-            (b"mset", pairs) => {
-                for pair in pairs.chunks(2) {
-                    self.data.insert(pair[0].clone(), pair[1].clone());
-                }
-                b"+OK\r\n".to_vec()
-            }
-            (b"echo", [word]) => bulk(Some(word)),
-            (b"get", [key]) => bulk(self.data.get(key)),
-            (b"mget", keys) => {
-                let mut reply = format!("*{}\r\n", keys.len()).into_bytes();
-                keys.iter().for_each(|key| reply.extend(bulk(self.data.get(key))));
-                reply
-            }
-            (b"del", keys) => {
-                let gone = keys.iter().filter(|key| self.data.remove(*key).is_some()).count();
-                format!(":{gone}\r\n").into_bytes()
-            }
-            (b"strlen", [key]) => format!(":{}\r\n", self.data.get(key).map_or(0, Vec::len)).into_bytes(),
-            _ => format!("-ERR unknown command '{}'\r\n", name.escape_ascii()).into_bytes(),
-        }
-    }
-}
-
-fn bulk(value: Option<&Vec<u8>>) -> Vec<u8> {
-    match value {
-        None => b"$-1\r\n".to_vec(),
-        Some(value) => [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat(),
     }
 }

@@ -1,8 +1,10 @@
 //! The clients of a simulated cluster: what they ask, and what they are told.
 //! Owns: each client's place in its conversation. What answers are right is the oracle's business.
 //!
-//! Every key has one writer, on one connection: when that is lost its keys are never written again, and the next
-//! connection writes new ones. So the writes of a key have an order, and it is known which of them count.
+//! Every key has one writer. Without read repair that is one connection: when it is lost its keys are never written again,
+//! and the next connection writes new ones. With it a client goes on with its keys, also through another node whose clock
+//! is another one. So the writes of a key have an order, and it is known which of them count. What was not answered when a
+//! connection was lost may be asked again on the next one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,6 +27,10 @@ pub struct Client {
     /// Keys that this connection writes.
     keys: Vec<KeyId>,
     outstanding: VecDeque<Asked>,
+    /// Writes that were not answered when the last connection was lost.
+    unanswered: Vec<What>,
+    /// The node of the last connection, and which of its lives.
+    last: Option<(usize, u32)>,
     inbox: Vec<u8>,
 }
 
@@ -38,10 +44,20 @@ pub struct Asked {
 pub enum What {
     /// These keys get this version each.
     Write(Vec<(KeyId, u64)>),
-    /// These keys are read; a version of each that may not be missed.
-    Read(Vec<(KeyId, u64)>, Style),
+    /// These keys are read.
+    Read(Vec<Wanted>, Style),
     /// A word that comes back.
     Echo(String),
+}
+
+/// A key that is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub key: KeyId,
+    /// A version that may not be missed.
+    pub floor: u64,
+    /// The lowest that any replica held when this was asked.
+    pub lowest: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +65,9 @@ pub enum Style {
     Get,
     Mget,
 }
+
+/// The lowest and the highest version that replicas hold of a key.
+pub type Span<'a> = &'a mut dyn FnMut(&str) -> (u64, u64);
 
 /// How the clients of one run behave.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +77,12 @@ pub struct Habits {
     pub pause: Duration,
     pub value_bytes_max: usize,
     pub many_keys: bool,
+    /// Keys are removed, too.
+    pub removes: bool,
+    /// A client takes its keys along to its next connection.
+    pub moves: bool,
+    /// What was not answered is asked again.
+    pub repeats: bool,
 }
 
 const KEYS_PER_CLIENT: usize = 4;
@@ -72,22 +97,54 @@ impl Client {
             next_at: Moment(0),
             keys: Vec::new(),
             outstanding: VecDeque::new(),
+            unanswered: Vec::new(),
+            last: None,
             inbox: Vec::new(),
         }
     }
 
-    /// A fresh connection: new keys.
-    pub fn connected(&mut self, oracle: &mut Oracle) {
+    /// A fresh connection to this life of the node: what is asked at once.
+    pub fn connected(
+        &mut self,
+        life: u32,
+        habits: &Habits,
+        oracle: &mut Oracle,
+        random: &mut Random,
+        now: Moment,
+    ) -> Vec<u8> {
         self.is_connected = true;
-        self.keys = (0..KEYS_PER_CLIENT).map(|_| oracle.new_key(self.number, self.node)).collect();
+        let same_node = self.last.replace((self.node, life)) == Some((self.node, life));
+        let mut again = std::mem::take(&mut self.unanswered);
+        if habits.moves && self.keys.iter().all(|key| oracle.moves_to(*key, self.node)) && !self.keys.is_empty() {
+            self.keys.iter().for_each(|key| oracle.move_to(*key, self.node));
+        } else {
+            // A key's last version alone may come twice, and not past what is still on its way.
+            let is_alone = |what: &What| match what {
+                What::Write(keys) => same_node && keys.iter().all(|(key, version)| oracle.awaits_only(*key, *version)),
+                _ => false,
+            };
+            again.retain(is_alone);
+            self.keys = (0..KEYS_PER_CLIENT).map(|_| oracle.new_key(self.number, self.node)).collect();
+        }
+        let mut bytes = Vec::new();
+        for what in again.into_iter().filter(|_| habits.repeats) {
+            write(&what, habits, oracle, random, &mut bytes);
+            self.outstanding.push_back(Asked { at: now, what });
+        }
+        bytes
     }
 
     /// Nothing that was asked will be answered. What was written may have been executed, or may yet be.
-    pub fn disconnected(&mut self) {
+    pub fn disconnected(&mut self, oracle: &mut Oracle) {
         self.conn = None;
         self.is_connected = false;
-        self.keys.clear();
-        self.outstanding.clear();
+        self.unanswered.clear();
+        for asked in self.outstanding.drain(..) {
+            if let What::Write(keys) = &asked.what {
+                oracle.lost_sight(keys);
+                self.unanswered.push(asked.what);
+            }
+        }
         self.inbox.clear();
     }
 
@@ -100,18 +157,18 @@ impl Client {
         self.outstanding.front().map(|asked| asked.at)
     }
 
-    /// Some requests, as bytes. `writes` while there is load; later it only reads.
+    /// Some requests, as bytes.
     pub fn ask(
         &mut self,
         habits: &Habits,
-        writes: bool,
         oracle: &mut Oracle,
         random: &mut Random,
+        span: Span<'_>,
         now: Moment,
     ) -> Vec<u8> {
         let mut bytes = Vec::new();
         for _ in 0..1 + random.below(habits.pipeline_max) {
-            let what = self.choose(habits, writes, oracle, random);
+            let what = self.choose(habits, oracle, random, span);
             write(&what, habits, oracle, random, &mut bytes);
             self.outstanding.push_back(Asked { at: now, what });
         }
@@ -121,42 +178,60 @@ impl Client {
     /// Reads one key, whatever happened before.
     pub fn ask_for(&mut self, key: KeyId, oracle: &Oracle, now: Moment) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let what = What::Read(vec![(key, oracle.floor(key, self.node))], Style::Get);
-        words(&[b"GET", oracle.name(key).as_bytes()], &mut bytes);
+        let floor = oracle.floor(key, self.node, Style::Get);
+        let what = What::Read(vec![Wanted { key, floor, lowest: 0 }], Style::Get);
+        words(&oracle.read(key), &mut bytes);
         self.outstanding.push_back(Asked { at: now, what });
         bytes
     }
 
-    fn choose(&self, habits: &Habits, writes: bool, oracle: &mut Oracle, random: &mut Random) -> What {
+    fn choose(&self, habits: &Habits, oracle: &mut Oracle, random: &mut Random, span: Span<'_>) -> What {
         let many = if habits.many_keys && random.one_in(4) { 2 + random.below(3) } else { 1 };
         match random.below(20) {
             0 => What::Echo(format!("client{}-{}", self.number, random.below(1 << 30))),
-            1..8 if writes => {
+            1..8 => {
                 let mut keys = self.keys.clone();
                 while keys.len() > many {
                     keys.swap_remove(random.below(keys.len()));
                 }
-                What::Write(keys.into_iter().map(|key| (key, oracle.begin_write(key))).collect())
+                let one = keys[0];
+                if keys.len() > 1 {
+                    keys.retain(|key| *key == one || oracle.is_text(*key) && oracle.is_text(one));
+                }
+                let removes = habits.removes && keys.len() == 1 && random.one_in(5);
+                What::Write(keys.into_iter().map(|key| (key, oracle.begin_write(key, removes))).collect())
             }
             _ => {
-                let keys = (0..many).map(|_| match random.below(3) {
-                    0 => oracle.any_key(random),
-                    _ => random.pick(&self.keys),
-                });
-                let keys =
-                    keys.collect::<Vec<_>>().into_iter().map(|key| (key, oracle.floor(key, self.node))).collect();
-                What::Read(keys, if many > 1 || random.one_in(8) { Style::Mget } else { Style::Get })
+                let mut keys: Vec<KeyId> = (0..many)
+                    .map(|_| match random.below(3) {
+                        0 => oracle.any_key(random),
+                        _ => random.pick(&self.keys),
+                    })
+                    .collect();
+                let one = keys[0];
+                keys.retain(|key| oracle.is_text(*key));
+                let style =
+                    if keys.len() > 1 || !keys.is_empty() && random.one_in(8) { Style::Mget } else { Style::Get };
+                if style == Style::Get {
+                    keys = vec![one];
+                }
+                let wanted = |key: KeyId| Wanted {
+                    key,
+                    floor: oracle.floor(key, self.node, style),
+                    lowest: if oracle.is_held_to_replicas() { span(oracle.name(key)).0 } else { 0 },
+                };
+                What::Read(keys.into_iter().map(wanted).collect(), style)
             }
         }
     }
 
     /// Bytes from the node; `Err` is what was wrong with them.
-    pub fn hear(&mut self, bytes: &[u8], oracle: &mut Oracle, now: Moment) -> Result<(), String> {
+    pub fn hear(&mut self, bytes: &[u8], oracle: &mut Oracle, span: Span<'_>) -> Result<(), String> {
         self.inbox.extend_from_slice(bytes);
         while let Some((reply, len)) = Value::parse(&self.inbox) {
             self.inbox.drain(..len);
             let asked = self.outstanding.pop_front().ok_or_else(|| format!("a reply to nothing: {reply:?}"))?;
-            oracle.judge(&asked, &reply, self.node, now).map_err(|wrong| {
+            oracle.judge(&asked, &reply, self.node, span).map_err(|wrong| {
                 format!(
                     "client {} of node {} asked {} and heard {reply:?}: {wrong}",
                     self.number,
@@ -172,10 +247,10 @@ impl Client {
 fn write(what: &What, habits: &Habits, oracle: &Oracle, random: &mut Random, out: &mut Vec<u8>) {
     match what {
         What::Echo(word) => words(&[b"ECHO", word.as_bytes()], out),
-        What::Read(keys, style) => {
-            let mut all: Vec<&[u8]> = vec![if *style == Style::Get { b"GET" } else { b"MGET" }];
-            all.extend(keys.iter().map(|(key, _)| oracle.name(*key).as_bytes()));
-            words(&all, out);
+        What::Read(keys, Style::Get) => words(&oracle.read(keys[0].key), out),
+        What::Read(keys, Style::Mget) => {
+            let names = keys.iter().map(|wanted| oracle.name(wanted.key).as_bytes());
+            words(&[b"MGET".as_slice()].into_iter().chain(names).collect::<Vec<_>>(), out);
         }
         What::Write(keys) => {
             let values: Vec<_> = keys
@@ -185,12 +260,14 @@ fn write(what: &What, habits: &Habits, oracle: &Oracle, random: &mut Random, out
                     format!("{}={version}={}", oracle.name(*key), ".".repeat(padding))
                 })
                 .collect();
-            let mut all: Vec<&[u8]> = vec![if keys.len() == 1 { b"SET" } else { b"MSET" }];
-            for ((key, _), value) in keys.iter().zip(&values) {
-                all.push(oracle.name(*key).as_bytes());
-                all.push(value.as_bytes());
+            match (&keys[..], &values[..]) {
+                ([(key, version)], [value]) => words(&oracle.write(*key, *version, value), out),
+                _ => {
+                    let pairs = keys.iter().zip(&values);
+                    let pairs = pairs.flat_map(|((key, _), value)| [oracle.name(*key).as_bytes(), value.as_bytes()]);
+                    words(&[b"MSET".as_slice()].into_iter().chain(pairs).collect::<Vec<_>>(), out);
+                }
             }
-            words(&all, out);
         }
     }
 }

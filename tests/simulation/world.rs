@@ -15,7 +15,7 @@ use dynomite_user::ring::{HashKind, Node as RingNode, PeerId, Topology};
 use crate::faults::{self, Fault};
 use crate::network::{Arrival, ConnId, Holder, Network, Notice, Place, Port};
 use crate::node::{Canary, Levels, Node, Target, Wish};
-use crate::oracle::{Oracle, Stand};
+use crate::oracle::{Oracle, Replica, Stand, version_held};
 use crate::store::{Mood, Store};
 use crate::workload::{Client, Habits};
 
@@ -26,6 +26,8 @@ pub struct Summary {
     pub errors: u64,
     pub acknowledged: u64,
     pub held: u64,
+    /// Replicas that had to hold what was acknowledged, and did.
+    pub compared: u64,
     pub events: u64,
 }
 
@@ -51,6 +53,10 @@ struct Member {
     spec: RingNode,
     stand: Stand,
     store: Store,
+    /// What it does next, and when: nothing before this.
+    due: Moment,
+    /// Microseconds that its clock is ahead or behind when nobody sets it.
+    skew: i64,
 }
 
 struct World {
@@ -62,7 +68,11 @@ struct World {
     habits: Habits,
     levels: Levels,
     settings: Settings,
+    /// As the first member sees it: its peers' numbers are the members'.
+    topology: Topology,
     oracle: Oracle,
+    /// By the pair: something has stood between these two.
+    troubled: Vec<Vec<bool>>,
     faults: VecDeque<(Moment, Fault)>,
     /// What ends when.
     ends: Vec<(Moment, Fault)>,
@@ -89,6 +99,9 @@ const LOAD: Duration = Duration::from_secs(12);
 /// Longer than the longest pause between two attempts to connect.
 const REST: Duration = Duration::from_secs(25);
 const LOOK: Duration = Duration::from_secs(15);
+/// How often, and with how much time between: the first ones repair, and may have to wait for what is under way.
+const LOOKS: usize = 2;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(4);
 const TIMEOUT: Duration = Duration::from_millis(400);
 /// A client's request is answered by then, whatever happened: the longest that a request may take (another datacenter is
 /// given five seconds more), what waits before it in the client's order, and the network's own delays.
@@ -104,6 +117,7 @@ pub fn run(seed: u64, options: Options) -> Result<Summary, Failure> {
             errors: world.oracle.errors,
             acknowledged: world.oracle.acknowledged,
             held: world.oracle.held,
+            compared: world.oracle.compared,
             events: world.events,
         }),
         Err(what) => Err(Failure { what, at: world.now, story: world.story.unwrap_or_default() }),
@@ -130,16 +144,22 @@ impl World {
                 racks.push(pair);
                 racks.len() - 1
             });
-            members.push(Member { node: None, life: 0, spec, stand: Stand { datacenter, rack }, store: Store::new() });
+            let (stand, skew) = (Stand { datacenter, rack }, faults::skew(&mut random));
+            members.push(Member { node: None, life: 0, spec, stand, store: Store::new(), due: Moment(0), skew });
         }
         let stands: Vec<_> = members.iter().map(|member| member.stand).collect();
-        let levels = Levels { read: random.pick(&ConsistencyLevel::ALL), write: random.pick(&ConsistencyLevel::ALL) };
+        let (read, write) = (random.pick(&ConsistencyLevel::ALL), random.pick(&ConsistencyLevel::ALL));
+        let repairs = read.min(write) > ConsistencyLevel::DcOne && random.below(3) > 0;
+        let levels = Levels { read, write, repairs };
         let is_calm = random.one_in(4);
         let habits = Habits {
             pipeline_max: random.pick(&[1, 2, 6]),
             pause: Duration::from_millis(random.pick(&[30, 100, 400])),
             value_bytes_max: random.pick(&[0, 10, 300]),
             many_keys: random.one_in(2),
+            removes: read > ConsistencyLevel::DcOne && random.one_in(2),
+            moves: repairs,
+            repeats: random.one_in(2),
         };
         let clients = 1 + random.below(5);
         let clients: Vec<_> = (0..clients).map(|number| Client::new(number, random.below(members.len()))).collect();
@@ -166,8 +186,13 @@ impl World {
                 if far { Duration::from_millis(15) } else { Duration::from_micros(150) }
             }
         };
+        let own = members[0].spec.clone();
+        let others = members[1..].iter().map(|member| member.spec.clone()).collect();
+        let topology = Topology::build(own, others).expect("a ring");
         World {
             now: Moment(0),
+            topology,
+            troubled: vec![vec![false; members.len()]; members.len()],
             network: Network::new(random.bits(), latency),
             random,
             members,
@@ -239,12 +264,11 @@ impl World {
     }
 
     fn next_at(&self) -> Option<Moment> {
-        let nodes = self.members.iter().filter_map(|member| member.node.as_ref().map(Node::wakes_at));
-        let stores = self.members.iter().filter_map(|member| member.store.next_at());
+        let members = self.members.iter().map(|member| member.due);
         let clients = self.clients.iter().filter(|_| self.phase == Phase::Load).map(|client| client.next_at);
         let faults = self.faults.front().map(|(at, _)| *at);
         let ends = self.ends.iter().map(|(at, _)| *at);
-        nodes.chain(stores).chain(clients).chain(faults).chain(ends).chain(self.network.next_at()).min()
+        members.chain(clients).chain(faults).chain(ends).chain(self.network.next_at()).min()
     }
 
     /// Everything that is due now, each kind in its turn.
@@ -262,10 +286,11 @@ impl World {
             self.begin(fault);
             return Ok(());
         }
-        for number in 0..self.members.len() {
+        while let Some(number) = self.members.iter().position(|member| member.due <= self.now) {
             let member = &mut self.members[number];
             if let Some((conn, reply)) = member.store.step(self.now, &mut self.random) {
                 self.network.send(conn, 1, reply, self.now);
+                self.members[number].look_ahead();
                 return Ok(());
             }
             if let Some(node) = &mut member.node
@@ -275,6 +300,7 @@ impl World {
                 self.grant(number, wishes);
                 return Ok(());
             }
+            member.look_ahead();
         }
         if self.phase == Phase::Load {
             for number in 0..self.clients.len() {
@@ -291,7 +317,7 @@ impl World {
         self.tell(|world| {
             let what = match &notice {
                 Notice::Bytes(bytes) => {
-                    format!("{} bytes {}", bytes.len(), bytes[..bytes.len().min(300)].escape_ascii())
+                    format!("{} bytes {}", bytes.len(), bytes[..bytes.len().min(4000)].escape_ascii())
                 }
                 other => format!("{other:?}"),
             };
@@ -316,6 +342,7 @@ impl World {
                     Notice::Bytes(bytes) => store.bytes(conn, &bytes, self.now),
                     _ => store.closed(conn),
                 }
+                self.members[number].look_ahead();
                 Ok(())
             }
             Some(Holder::Client(number)) => self.on_client(number, conn, notice),
@@ -357,6 +384,10 @@ impl World {
                     let side = self.side_of(conn, number);
                     self.network.close(conn, side, self.now);
                 }
+                Wish::Abort(conn) => {
+                    let side = self.side_of(conn, number);
+                    self.network.abort(conn, side, self.now);
+                }
                 Wish::Dial(target) => {
                     let (to, port) = match target {
                         Target::Datastore => (number, Port::Datastore(number)),
@@ -373,6 +404,7 @@ impl World {
                 }
             }
         }
+        self.members[number].look_ahead();
     }
 
     fn side_of(&self, conn: ConnId, number: usize) -> usize {
@@ -393,7 +425,9 @@ impl World {
         let topology = Topology::build(own, others).expect("a ring");
         let member = &mut self.members[number];
         member.life += 1;
-        member.node = Some(Node::start(member.life, topology, self.settings.clone(), self.levels, self.now));
+        let (life, skew) = (member.life, member.skew);
+        member.node = Some(Node::start(life, skew, topology, self.settings.clone(), self.levels, self.now));
+        member.look_ahead();
     }
 
     fn kill(&mut self, number: usize) {
@@ -408,6 +442,9 @@ impl World {
     fn begin(&mut self, fault: Fault) {
         self.tell(|_| format!("begins: {fault:?}"));
         let now = self.now;
+        for (one, row) in self.troubled.iter_mut().enumerate() {
+            row.iter_mut().enumerate().for_each(|(other, troubled)| *troubled |= fault.troubles(one, other));
+        }
         match &fault {
             Fault::Crash { node, .. } => self.kill(*node),
             Fault::Partition { nodes, .. } => {
@@ -424,13 +461,26 @@ impl World {
             Fault::DatastoreSlow { node, takes, .. } => self.members[*node].store.mood = Mood::Slow(*takes),
             Fault::DatastoreHangs { node, .. } => self.members[*node].store.mood = Mood::Hung,
             Fault::DatastoreDies { node, .. } => {
-                self.members[*node].store.die();
+                self.members[*node].store.die(now);
                 self.network.close_all(Holder::Datastore(*node), now);
             }
             Fault::Reset { pick } => {
                 let open = self.network.open();
                 if !open.is_empty() {
-                    self.network.reset(open[pick % open.len()], now);
+                    let conn = open[pick % open.len()];
+                    let [one, other] = self.network.places(conn).map(|place| usize::from(place.0));
+                    // A node's own datastore is everybody's way to it.
+                    for member in 0..self.members.len() {
+                        let is_own = one == other;
+                        self.troubled[one][member] |= is_own || member == other;
+                        self.troubled[member][one] |= is_own || member == other;
+                    }
+                    self.network.reset(conn, now);
+                }
+            }
+            Fault::Clock { node, skew, .. } => {
+                if let Some(node) = &mut self.members[*node].node {
+                    node.skew(*skew);
                 }
             }
             Fault::ClientLeaves { client } => self.client_leaves(*client),
@@ -439,6 +489,7 @@ impl World {
                 self.network.send(conn, 0, bytes.clone(), now);
             }
         }
+        self.members.iter_mut().for_each(Member::look_ahead);
         if let Some(until) = fault.until() {
             self.ends.push((until.max(now), fault));
         }
@@ -454,12 +505,12 @@ impl World {
             }
             Fault::Partition { nodes, .. } => {
                 for (one, other) in self.across(&nodes) {
-                    self.network.heal(one, other);
+                    self.network.heal(one, other, self.now);
                 }
             }
             Fault::Cut { nodes: (one, other), .. } => {
                 if one != other {
-                    self.network.heal(place(one), place(other));
+                    self.network.heal(place(one), place(other), self.now);
                 }
             }
             Fault::Delay { from, to, .. } => self.network.slow(place(from), place(to), Duration::ZERO),
@@ -467,6 +518,13 @@ impl World {
             | Fault::DatastoreHangs { node, .. }
             | Fault::DatastoreDies { node, .. } => {
                 self.members[node].store.mood = Mood::Well;
+                self.members[node].look_ahead();
+            }
+            Fault::Clock { node, .. } => {
+                let Member { node, skew, .. } = &mut self.members[node];
+                if let Some(node) = node {
+                    node.skew(*skew);
+                }
             }
             Fault::Reset { .. } | Fault::ClientLeaves { .. } | Fault::Stranger { .. } => {}
         }
@@ -496,7 +554,9 @@ impl World {
             Some(conn) if client.is_connected => {
                 // Not too much at a time: a client is a patient thing.
                 if client.outstanding() < 64 {
-                    let bytes = client.ask(&self.habits, true, &mut self.oracle, &mut self.random, now);
+                    let (topology, settings) = (&self.topology, &self.settings);
+                    let mut span = |name: &str| span(&mut self.members, topology, settings, name, now);
+                    let bytes = client.ask(&self.habits, &mut self.oracle, &mut self.random, &mut span, now);
                     self.network.send(conn, 0, bytes, now);
                 }
             }
@@ -516,7 +576,7 @@ impl World {
         let client = &mut self.clients[number];
         if let Some(conn) = client.conn {
             self.network.close(conn, 0, self.now);
-            client.disconnected();
+            client.disconnected(&mut self.oracle);
             // Perhaps to another node.
             client.node = self.random.below(self.members.len());
         }
@@ -529,12 +589,18 @@ impl World {
         }
         match notice {
             Notice::Connected => {
-                client.connected(&mut self.oracle);
+                let life = self.members[client.node].life;
+                let bytes = client.connected(life, &self.habits, &mut self.oracle, &mut self.random, self.now);
+                self.network.send(conn, 0, bytes, self.now);
                 Ok(())
             }
-            Notice::Bytes(bytes) => client.hear(&bytes, &mut self.oracle, self.now),
+            Notice::Bytes(bytes) => {
+                let (topology, settings, now) = (&self.topology, &self.settings, self.now);
+                let mut span = |name: &str| span(&mut self.members, topology, settings, name, now);
+                client.hear(&bytes, &mut self.oracle, &mut span)
+            }
             _ => {
-                client.disconnected();
+                client.disconnected(&mut self.oracle);
                 if self.random.one_in(2) {
                     client.node = self.random.below(self.members.len());
                 }
@@ -585,34 +651,61 @@ impl World {
             }
         }
         self.run_until(self.now + Duration::from_secs(1))?;
-        for number in 0..self.clients.len() {
-            let client = &mut self.clients[number];
-            let Some(conn) = client.conn.filter(|_| client.is_connected) else {
-                return Err(format!("client {number} cannot connect to node {}", client.node));
-            };
-            let mut bytes = Vec::new();
-            for key in (0..self.oracle.keys()).rev().take(100) {
-                bytes.extend(client.ask_for(key, &self.oracle, self.now));
+        for _ in 0..LOOKS {
+            for number in 0..self.clients.len() {
+                let latest = self.latest_keys();
+                let client = &mut self.clients[number];
+                let Some(conn) = client.conn.filter(|_| client.is_connected) else {
+                    return Err(format!("client {number} cannot connect to node {}", client.node));
+                };
+                let mut bytes = Vec::new();
+                for key in latest {
+                    bytes.extend(client.ask_for(key, &self.oracle, self.now));
+                }
+                self.network.send(conn, 0, bytes, self.now);
             }
-            self.network.send(conn, 0, bytes, self.now);
+            self.run_until(self.now + BETWEEN_LOOKS)?;
         }
         Ok(())
     }
 
+    fn latest_keys(&self) -> std::ops::Range<usize> {
+        let keys = self.oracle.keys();
+        keys.saturating_sub(100)..keys
+    }
+
     /// What was acknowledged is where it should be.
-    fn expect_kept(&self) -> Result<(), String> {
-        let own = self.members[0].spec.clone();
-        let others = self.members[1..].iter().map(|member| member.spec.clone()).collect();
-        let topology = Topology::build(own, others).expect("a ring");
+    fn expect_kept(&mut self) -> Result<(), String> {
+        let looked: Vec<usize> = self.clients.iter().map(|client| self.members[client.node].stand.datacenter).collect();
+        let all = self.levels.read == ConsistencyLevel::DcEachSafeQuorum;
         for key in 0..self.oracle.keys() {
-            let name = self.oracle.name(key).as_bytes();
-            let owners = topology.owners(self.settings.hash.token(name)).map(|(_, _, owner)| {
-                let member = &self.members[owner.0 as usize];
-                (member.stand, member.store.get(name))
-            });
-            self.oracle.judge_replicas(key, &owners.collect::<Vec<_>>())?;
+            let writer = self.oracle.acknowledged_by(key);
+            let token = self.settings.hash.token(self.oracle.name(key).as_bytes());
+            let owners: Vec<usize> = self.topology.owners(token).map(|(_, _, owner)| owner.0 as usize).collect();
+            let is_looked_at = self.levels.repairs && self.latest_keys().contains(&key);
+            let mut replicas = Vec::new();
+            for owner in owners {
+                let was_reached = self.was_reached(writer, owner);
+                let Member { stand, store, .. } = &mut self.members[owner];
+                let was_read = is_looked_at && (all || looked.contains(&stand.datacenter));
+                let reply = store.ask(&self.oracle.read(key), self.now);
+                replicas.push(Replica { stand: *stand, reply, was_reached, was_read });
+            }
+            self.oracle.judge_replicas(key, &replicas)?;
         }
         Ok(())
+    }
+
+    /// Has nothing ever stood between what a node was told and that replica?
+    fn was_reached(&self, writer: usize, owner: usize) -> bool {
+        let (here, there) = (self.members[writer].stand.datacenter, self.members[owner].stand.datacenter);
+        if here == there || self.levels.write == ConsistencyLevel::DcEachSafeQuorum {
+            return !self.troubled[writer][owner] && !self.troubled[writer][writer] && !self.troubled[owner][owner];
+        }
+        // Any of them may have been the one that hands it on.
+        let all = || (0..self.members.len()).filter(|other| self.members[*other].stand.datacenter == there);
+        let all: Vec<usize> = all().chain([writer]).collect();
+        all.iter().all(|one| all.iter().all(|other| !self.troubled[*one][*other]))
     }
 
     fn tell(&mut self, what: impl FnOnce(&World) -> String) {
@@ -621,6 +714,26 @@ impl World {
             self.story = Some(story);
         }
     }
+}
+
+impl Member {
+    fn look_ahead(&mut self) {
+        let node = self.node.as_ref().map(Node::wakes_at);
+        self.due = node.into_iter().chain(self.store.next_at()).min().unwrap_or(Moment(u64::MAX));
+    }
+}
+
+/// The lowest and the highest version that replicas of a key hold.
+fn span(members: &mut [Member], topology: &Topology, settings: &Settings, name: &str, now: Moment) -> (u64, u64) {
+    let (mut lowest, mut highest) = (u64::MAX, 0);
+    for (_, _, owner) in topology.owners(settings.hash.token(name.as_bytes())) {
+        let store = &mut members[owner.0 as usize].store;
+        let texts = store.ask(&[b"GET", name.as_bytes()], now);
+        let reply = if texts.starts_with(b"-") { store.ask(&[b"HGET", name.as_bytes(), b"f"], now) } else { texts };
+        let version = version_held(name, &reply);
+        (lowest, highest) = (lowest.min(version), highest.max(version));
+    }
+    (lowest, highest)
 }
 
 fn place(number: usize) -> Place {
