@@ -34,6 +34,9 @@ struct Args {
     /// Threads; default: one for each core
     #[arg(long)]
     threads: Option<usize>,
+    /// Plant a bug in every node: seeds that pass do not notice it
+    #[arg(long)]
+    canary: Option<node::Canary>,
 }
 
 thread_local! {
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| eprintln!("seed {} fails: {panic}", SEED.get())));
     let started = Instant::now();
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let (total, failures) = play(args.from, args.seeds, threads, 10);
+    let (total, failures) = play(args.from, args.seeds, threads, args.canary);
     println!(
         "{} seeds from {}: {} answers, {} errors, {} writes acknowledged, {} reads held to a version, {} replicas to what was \
          acknowledged, {} events, {:.1} s",
@@ -63,13 +66,16 @@ fn main() -> ExitCode {
         println!("seed {seed} fails at {:.6} s: {}", failure.at.0 as f64 / 1e9, failure.what);
     }
     let told = failures.first().filter(|_| args.story).map(|(seed, _)| *seed);
-    let told = told.and_then(|seed| world::run(seed, Options { canary: None, story: true }).err());
+    let told = told.and_then(|seed| world::run(seed, Options { canary: args.canary, story: true }).err());
     told.into_iter().flat_map(|failure| failure.story).for_each(|line| println!("{line}"));
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Plays seeds on several threads; stops when so many have failed.
-fn play(from: u64, seeds: u64, threads: usize, failures_max: usize) -> (Summary, Vec<(u64, Failure)>) {
+/// So many failures tell enough.
+const FAILURES_MAX: usize = 10;
+
+/// Plays seeds on several threads.
+fn play(from: u64, seeds: u64, threads: usize, canary: Option<node::Canary>) -> (Summary, Vec<(u64, Failure)>) {
     let next = AtomicU64::new(from);
     let outcome: Mutex<(Summary, Vec<(u64, Failure)>)> = Mutex::default();
     std::thread::scope(|scope| {
@@ -77,10 +83,10 @@ fn play(from: u64, seeds: u64, threads: usize, failures_max: usize) -> (Summary,
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + seeds || outcome.lock().unwrap().1.len() >= failures_max {
+                    if seed >= from + seeds || outcome.lock().unwrap().1.len() >= FAILURES_MAX {
                         return;
                     }
-                    let result = guarded(seed, Options::default());
+                    let result = guarded(seed, Options { canary, story: false });
                     let mut outcome = outcome.lock().unwrap();
                     match result {
                         Ok(run) => {
@@ -121,7 +127,7 @@ mod tests {
     /// A few; `cargo xtask sim` plays any number.
     #[test]
     fn clusters_keep_their_promises() {
-        let (total, failures) = play(0, 10, 2, 3);
+        let (total, failures) = play(0, 10, 2, None);
         let failures: Vec<_> =
             failures.iter().map(|(seed, failure)| format!("seed {seed}: {}", failure.what)).collect();
         assert!(failures.is_empty(), "{}", failures.join("\n"));

@@ -39,7 +39,7 @@ pub enum Target {
 }
 
 /// A planted bug, to see that it is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Canary {
     /// A peer's vote counts for another replica as well.
     DoubleVote,

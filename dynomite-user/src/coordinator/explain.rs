@@ -61,6 +61,6 @@ pub(super) fn write(
             return;
         }
     }
-    let fault = gather.missing(datacenter).find_map(|(_, fault)| fault).filter(|_| tally.good < tally.needed);
+    let fault = gather.missing(datacenter).next().map(|(_, fault)| fault).filter(|_| tally.good < tally.needed);
     write_error(protocol, &format!("{}{details}", fault.unwrap_or(Fault::NoQuorum).text()), out);
 }

@@ -284,15 +284,14 @@ impl Gather {
         }
     }
 
-    /// For `explain`: who failed, nearest first.
-    pub(super) fn missing(&self, datacenter: u8) -> impl Iterator<Item = (PeerId, Option<Fault>)> + '_ {
+    /// For `explain`: who failed, nearest first. Who may yet answer is not missing.
+    pub(super) fn missing(&self, datacenter: u8) -> impl Iterator<Item = (PeerId, Fault)> + '_ {
         let one = self.plan.need == Need::One;
         self.votes.iter().enumerate().filter_map(move |(at, vote)| {
             let target = self.plan.targets[at];
             let counts = (one || target.datacenter == datacenter) && self.plan.part_of(at) == Part::Vote;
             match vote {
-                Vote::Failed(fault) if counts => Some((target.peer, Some(*fault))),
-                Vote::Waiting if counts => Some((target.peer, None)),
+                Vote::Failed(fault) if counts => Some((target.peer, *fault)),
                 _ => None,
             }
         })
