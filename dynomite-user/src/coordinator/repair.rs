@@ -450,6 +450,7 @@ impl Coordinator {
         let Some(repair) = &fan.repair else { return };
         if !repair.rewrite.is_read() {
             self.mending.writing.end(repair);
+            debug_assert!(!self.in_flight.is_empty() || self.mending.writing.keys.is_empty(), "nobody writes any more");
         }
         if !repair.rewrite.is_removal() || self.mending.later.len() >= LATER_MAX {
             return;
@@ -635,20 +636,30 @@ fn behind(gather: &Gather, repair: &mut Repair) -> Option<Behind> {
     let good = gather.answers().filter(|(_, reply)| !reply.is_error);
     let (numbers, frames): (SmallVec<[u8; 8]>, SmallVec<[&[u8]; 8]>) =
         good.map(|(number, reply)| (number, reply.frame)).unzip();
-    let quorum = gather.plan().targets.iter().filter(|target| target.part == Part::Vote).count() / 2 + 1;
+    let targets = &gather.plan().targets;
+    let voters = || targets.iter().filter(|target| target.part == Part::Vote);
+    let quorum = voters().count() / 2 + 1;
+    let place_of = |at: usize| targets[usize::from(numbers[at])].datacenter;
     let held = |at: usize| Held::of(frames[at]).filter(|held| held.status != Status::Unknown);
-    let is_held_by_most = |at: usize| frames.iter().filter(|frame| **frame == frames[at]).count() >= quorum;
+    // In one datacenter: what is removed in another one is forgotten there.
+    let is_held_by_most = |at: usize, datacenter: u8| {
+        let alike = (0..frames.len()).filter(|other| place_of(*other) == datacenter && frames[*other] == frames[at]);
+        alike.count() > voters().filter(|target| target.datacenter == datacenter).count() / 2
+    };
     let source = newest(&frames, quorum, !gather.is_waiting())
-        .or_else(|| (0..frames.len()).find(|at| is_held_by_most(*at) && held(*at).is_some()))?;
+        .or_else(|| (0..frames.len()).find(|at| is_held_by_most(*at, place_of(*at)) && held(*at).is_some()))?;
     let newest = held(source)?;
-    let peer_of = |number: u8| gather.plan().targets[usize::from(number)].peer;
+    let peer_of = |number: u8| targets[usize::from(number)].peer;
     let (mut behind, mut is_tie) = (SmallVec::new(), false);
     for (at, number) in numbers.iter().enumerate() {
         let is_behind = match held(at) {
             Some(_) => frames[at] != frames[source],
             // Who knows nothing may have missed it all; or everybody else forgot a removal that the source missed. What
             // most replicas hold was not removed. Of a removal nobody need be told who has nothing.
-            None => is_held_by_most(source) && Held::of(frames[at]).is_some_and(|other| other.value != newest.value),
+            None => {
+                is_held_by_most(source, place_of(at))
+                    && Held::of(frames[at]).is_some_and(|other| other.value != newest.value)
+            }
         };
         if is_behind && !repair.mended.contains(&(*number, newest.time)) {
             repair.mended.push((*number, newest.time));
