@@ -2,13 +2,17 @@
 //! store, call by call. `tests/against_redis/repair.rs` holds them against their texts.
 //! Owns: nothing; the notes are sorted sets among the data. What they mean stands in `protocol::resp::repair`.
 
+mod notes;
+
 use std::sync::LazyLock;
+
+use notes::{Late, Notes, Told, is_newer, number_of, too_late};
 
 use super::arguments::{Arguments, count, null, ok};
 use super::fail::{Fail, Outcome};
 use super::script::Script;
 use super::store::Store;
-use crate::embedded::number::{parse_float, parse_integer};
+use crate::embedded::number::parse_integer;
 use crate::protocol::resp::encode;
 use crate::protocol::resp::repair::{REMEMBERED_MILLIS, Script as Name};
 
@@ -37,7 +41,6 @@ pub fn scripts() -> &'static [Script] {
 
 /// A call that `protocol::resp::repair` did not make.
 const NOT_OURS: Fail = Fail::of("ERR wrong arguments for this script");
-const RUN: &[u8] = b"._run-set";
 /// So many fields go into one call: more do not fit on Lua's stack.
 const FIELDS_MAX: usize = 500;
 /// From here on Lua's numbers are not exact.
@@ -367,242 +370,8 @@ fn clean(store: &mut Store, keys: Arguments<'_>, args: Arguments<'_>, out: &mut 
     Ok(count(cleaned, out))
 }
 
-/// What every script works on: the store, and the two indexes, the one that gains the name first.
-struct Notes<'a> {
-    store: &'a mut Store,
-    first: &'a [u8],
-    second: &'a [u8],
-}
-
-impl<'a> Notes<'a> {
-    /// And the other keys.
-    fn of<'b>(store: &'a mut Store, keys: &'b [&'a [u8]]) -> Outcome<(Notes<'a>, &'b [&'a [u8]])> {
-        match keys {
-            [rest @ .., first, second] => Ok((Notes { store, first, second }, rest)),
-            _ => Err(NOT_OURS),
-        }
-    }
-
-    /// Whatever the command says.
-    fn ask(&mut self, command: Arguments<'_>) -> Told {
-        let mut frame = Vec::new();
-        self.store.call(command, &mut frame);
-        Told(frame)
-    }
-
-    /// The command's error is the script's.
-    fn call(&mut self, command: Arguments<'_>) -> Outcome<Told> {
-        let told = self.ask(command);
-        match told.0.strip_prefix(b"-") {
-            Some(text) => Err(Fail::said(String::from_utf8_lossy(text.trim_ascii_end()).into_owned())),
-            None => Ok(told),
-        }
-    }
-
-    fn exists(&self, key: &[u8]) -> bool {
-        self.store.contains(key)
-    }
-
-    fn score(&mut self, index: &[u8], name: &[u8]) -> Outcome<Option<Vec<u8>>> {
-        Ok(self.call(&[b"ZSCORE", index, name])?.text().map(<[u8]>::to_vec))
-    }
-
-    fn has_newer(&mut self, index: &[u8], name: &[u8], time: f64) -> Outcome<bool> {
-        Ok(self.score(index, name)?.is_some_and(|known| is_newer(&known, time)))
-    }
-
-    /// Where the same is kept about a key's fields.
-    fn kept_of(&self, key: &[u8]) -> (Vec<u8>, Vec<u8>) {
-        ([self.first, b"_", key].concat(), [self.second, b"_", key].concat())
-    }
-
-    fn forget(&mut self, key: &[u8]) -> Outcome {
-        let (one, other) = self.kept_of(key);
-        self.call(&[b"DEL", &one, &other])?;
-        Ok(())
-    }
-
-    fn forget_before(&mut self, index: &[u8], time: f64) -> Outcome {
-        self.call(&[b"ZREMRANGEBYSCORE", index, b"-inf", time.to_string().as_bytes()])?;
-        Ok(())
-    }
-
-    /// The key was overwritten as a whole.
-    fn note_write(&mut self, key: &[u8], stamp: &[u8], was_gone: bool) -> Outcome {
-        self.call(&[b"ZADD", self.first, stamp, key])?;
-        if was_gone {
-            self.call(&[b"ZREM", self.second, key])?;
-        }
-        self.forget(key)
-    }
-
-    /// A name moves from one index to the other, or stays; its time never goes back.
-    fn shift(&mut self, into: &[u8], from: &[u8], name: &[u8], stamp: &[u8]) -> Outcome {
-        let (there, here) = (self.score(from, name)?, self.score(into, name)?);
-        let mut stamp = stamp;
-        for known in [&there, &here].into_iter().flatten() {
-            if is_newer(known, number_of(stamp)?) {
-                stamp = known;
-            }
-        }
-        if here.as_deref() != Some(stamp) {
-            self.call(&[b"ZADD", into, stamp, name])?;
-        }
-        if there.is_some() {
-            self.call(&[b"ZREM", from, name])?;
-        }
-        Ok(())
-    }
-
-    /// The same of a key that a command changed which builds on what it finds.
-    fn changed(&mut self, into: &[u8], from: &[u8], key: &[u8], stamp: &[u8]) -> Outcome {
-        self.shift(into, from, key, stamp)?;
-        if !self.has_newer(RUN, key, number_of(stamp)?)? {
-            self.call(&[b"ZADD", RUN, stamp, key])?;
-        }
-        Ok(())
-    }
-
-    /// Every eighth write looks whether some of what is noted is gone.
-    fn tidy(&mut self, added: &[u8], removed: &[u8], time: f64) -> Outcome {
-        if time % 8.0 != 0.0 {
-            return Ok(());
-        }
-        let known = self.call(&[b"ZCARD", added])?.number().unwrap_or_default();
-        if known > 0 {
-            let at = time % 1_048_576.0 * 40503.0 % known as f64;
-            let (from, to) = (at.to_string(), (at + 15.0).to_string());
-            for key in self.call(&[b"ZRANGE", added, from.as_bytes(), to.as_bytes()])?.elements() {
-                if !self.exists(&key) {
-                    self.call(&[b"ZREM", added, &key])?;
-                    self.forget(&key)?;
-                }
-            }
-        }
-        let before = (time - REMEMBERED_MILLIS as f64).to_string();
-        let oldest = self.call(&[b"ZRANGEBYSCORE", removed, b"-inf", before.as_bytes(), b"LIMIT", b"0", b"16"])?;
-        for key in oldest.elements() {
-            self.call(&[b"ZREM", removed, &key])?;
-        }
-        self.forget_before(RUN, time - 600_000.0)
-    }
-
-    /// A read's answer.
-    fn held(
-        &mut self,
-        key: &[u8],
-        status: &[u8],
-        time: Option<&[u8]>,
-        value: &Told,
-        with_more: bool,
-        out: &mut Vec<u8>,
-    ) -> Outcome {
-        encode::array_head(if with_more { 5 } else { 3 }, out);
-        encode::bulk(status, out);
-        match time {
-            Some(time) => encode::bulk(time, out),
-            None => encode::integer(0, out),
-        }
-        value.write(out);
-        if with_more {
-            self.call(&[b"PTTL", key])?.write(out);
-            let changed = self.score(RUN, key)?;
-            encode::bulk(changed.as_deref().unwrap_or(b"0"), out);
-        }
-        Ok(())
-    }
-}
-
-/// The latest of the times that were newer than a write's.
-#[derive(Default)]
-struct Late(Option<Vec<u8>>);
-
-impl Late {
-    /// Is what is known newer? Then it is taken notice of.
-    fn takes(&mut self, known: Option<&[u8]>, time: f64) -> bool {
-        let Some(known) = known.filter(|known| is_newer(known, time)) else { return false };
-        if self.0.as_ref().is_none_or(|late| parse_float(late).is_some_and(|late| is_newer(known, late))) {
-            self.0 = Some(known.to_vec());
-        }
-        true
-    }
-
-    fn or(self, out: &mut Vec<u8>, reply: impl FnOnce(&mut Vec<u8>)) {
-        match self.0 {
-            Some(late) => too_late(&late, out),
-            None => reply(out),
-        }
-    }
-}
-
-/// A command's reply.
-struct Told(Vec<u8>);
-
-impl Told {
-    fn of_number(number: i64) -> Told {
-        let mut frame = Vec::new();
-        encode::integer(number, &mut frame);
-        Told(frame)
-    }
-
-    fn is_error(&self) -> bool {
-        self.0.starts_with(b"-")
-    }
-
-    fn is_nothing(&self) -> bool {
-        self.0.starts_with(b"$-1") || self.0.starts_with(b"*-1")
-    }
-
-    fn number(&self) -> Option<i64> {
-        parse_integer(self.0.strip_prefix(b":")?.trim_ascii_end())
-    }
-
-    fn text(&self) -> Option<&[u8]> {
-        bulk(&self.0).map(|(text, _)| text)
-    }
-
-    /// Of an array of strings.
-    fn elements(&self) -> Vec<Vec<u8>> {
-        let mut elements = Vec::new();
-        let mut rest = memchr::memchr(b'\n', &self.0).map_or(&[][..], |end| &self.0[end + 1..]);
-        while let Some((text, behind)) = bulk(rest) {
-            elements.push(text.to_vec());
-            rest = behind;
-        }
-        elements
-    }
-
-    /// As Lua gives it back: of nulls it knows one.
-    fn write(&self, out: &mut Vec<u8>) {
-        if self.is_nothing() { null(out) } else { out.extend_from_slice(&self.0) }
-    }
-}
-
-/// A string, and what is behind it.
-fn bulk(frame: &[u8]) -> Option<(&[u8], &[u8])> {
-    let rest = frame.strip_prefix(b"$")?;
-    let end = memchr::memchr(b'\r', rest)?;
-    let len = usize::try_from(parse_integer(&rest[..end])?).ok()?;
-    let rest = rest.get(end + 2..)?;
-    Some((rest.get(..len)?, rest.get(len + 2..)?))
-}
-
-fn too_late(known: &[u8], out: &mut Vec<u8>) {
-    encode::array_head(2, out);
-    encode::bulk(b"O", out);
-    encode::bulk(known, out);
-}
-
-fn is_newer(known: &[u8], time: f64) -> bool {
-    parse_float(known).is_some_and(|known| known > time)
-}
-
 fn word<'a>(words: Arguments<'a>, at: usize) -> Outcome<&'a [u8]> {
     words.get(at).copied().ok_or(NOT_OURS)
-}
-
-fn number_of(text: &[u8]) -> Outcome<f64> {
-    parse_float(text).ok_or(NOT_OURS)
 }
 
 fn size_of(words: Arguments<'_>, at: usize) -> Outcome<usize> {
