@@ -80,7 +80,7 @@ impl Fault {
         }
     }
 
-    pub fn postpone(&mut self, by: Duration) {
+    pub fn postponed(mut self, by: Duration) -> Fault {
         if let Fault::Crash { until, .. }
         | Fault::Partition { until, .. }
         | Fault::Cut { until, .. }
@@ -88,10 +88,11 @@ impl Fault {
         | Fault::DatastoreSlow { until, .. }
         | Fault::DatastoreHangs { until, .. }
         | Fault::Clock { until, .. }
-        | Fault::DatastoreDies { until, .. } = self
+        | Fault::DatastoreDies { until, .. } = &mut self
         {
             *until = *until + by;
         }
+        self
     }
 }
 

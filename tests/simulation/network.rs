@@ -60,8 +60,10 @@ pub struct Arrival {
 
 struct Conn {
     ends: [End; 2],
-    /// What is on its way to each end is lost.
+    /// What is sent to each end from now on is lost.
     cut: [bool; 2],
+    /// What is on its way to each end, in its order. Something is due as often as something is in here, or less.
+    queues: [VecDeque<Notice>; 2],
     /// When what was sent last arrives at each end.
     last_at: [Moment; 2],
 }
@@ -78,14 +80,18 @@ struct End {
 struct Path {
     /// Cuts that hold it now.
     cuts: u32,
-    held: VecDeque<Arrival>,
+    /// Ends where something was due.
+    held: VecDeque<Due>,
     slow: Duration,
 }
+
+/// The next of its queue arrives at this end of a connection.
+type Due = (ConnId, usize);
 
 struct Scheduled {
     at: Moment,
     order: u64,
-    arrival: Arrival,
+    due: Due,
 }
 
 impl PartialEq for Scheduled {
@@ -134,7 +140,7 @@ impl Network {
     pub fn dial(&mut self, from: Place, holder: Holder, to: Place, port: Port, now: Moment) -> ConnId {
         let conn = ConnId(self.conns.len() as u32);
         let ends = [End { place: from, holder: Some(holder), open: true }, End { place: to, holder: None, open: true }];
-        self.conns.push(Conn { ends, cut: [false; 2], last_at: [Moment(0); 2] });
+        self.conns.push(Conn { ends, cut: [false; 2], queues: Default::default(), last_at: [Moment(0); 2] });
         self.post(conn, 1, Notice::Knock(port), now);
         conn
     }
@@ -178,22 +184,20 @@ impl Network {
         if !ends[side].open {
             return;
         }
-        let pair = (ends[side].place, ends[1 - side].place);
+        let is_cut = self.paths.get(&(ends[side].place, ends[1 - side].place)).is_some_and(|path| path.cuts > 0);
         self.conns[conn.0 as usize].ends[side].open = false;
-        let path = self.paths.entry(pair).or_default();
-        path.held.retain(|held| held.conn != conn);
-        if self.random.one_in(2) {
-            self.conns[conn.0 as usize].cut[1 - side] = true;
+        if is_cut || self.random.one_in(2) {
+            self.lose(conn, 1 - side);
         }
-        if self.paths.entry(pair).or_default().cuts == 0 {
+        if !is_cut {
             self.post_anyway(conn, 1 - side, Notice::Closed, now);
         }
     }
 
     /// Breaks a connection for both ends; what is on its way is lost.
     pub fn reset(&mut self, conn: ConnId, now: Moment) {
-        self.conns[conn.0 as usize].cut = [true; 2];
         for side in [0, 1] {
+            self.lose(conn, side);
             self.post_anyway(conn, side, Notice::Closed, now);
         }
     }
@@ -204,14 +208,22 @@ impl Network {
             for side in [0, 1] {
                 let end = self.conns[number].ends[side];
                 if end.holder == Some(holder) && end.open {
+                    let conn = ConnId(number as u32);
                     if self.random.one_in(2) {
-                        self.conns[number].cut[1 - side] = true;
+                        self.lose(conn, 1 - side);
                     }
                     self.conns[number].ends[side].open = false;
-                    self.post_anyway(ConnId(number as u32), 1 - side, Notice::Closed, now);
+                    self.post_anyway(conn, 1 - side, Notice::Closed, now);
                 }
             }
         }
+    }
+
+    /// Nothing more arrives at this end but the end.
+    fn lose(&mut self, conn: ConnId, side: usize) {
+        let conn = &mut self.conns[conn.0 as usize];
+        conn.cut[side] = true;
+        conn.queues[side].retain(|notice| matches!(notice, Notice::Knock(_) | Notice::Refused | Notice::Closed));
     }
 
     pub fn holder(&self, conn: ConnId, side: usize) -> Option<Holder> {
@@ -243,8 +255,8 @@ impl Network {
                 continue;
             }
             // Lost packets are sent again, each connection's in their order.
-            for arrival in std::mem::take(&mut path.held) {
-                self.schedule(pair, arrival, now);
+            for due in std::mem::take(&mut path.held) {
+                self.schedule(pair, due, now);
             }
         }
     }
@@ -262,27 +274,26 @@ impl Network {
     pub fn pop(&mut self, now: Moment) -> Option<Arrival> {
         loop {
             self.queue.peek().filter(|scheduled| scheduled.at <= now)?;
-            let arrival = self.queue.pop()?.arrival;
-            let Arrival { conn: id, side, .. } = arrival;
+            let due = self.queue.pop()?.due;
+            let (id, side) = due;
             let conn = &mut self.conns[id.0 as usize];
             let pair = (conn.ends[1 - side].place, conn.ends[side].place);
             if let Some(path) = self.paths.get_mut(&pair).filter(|path| path.cuts > 0) {
-                path.held.push_back(arrival);
+                path.held.push_back(due);
                 continue;
             }
+            let Some(notice) = conn.queues[side].pop_front() else { continue };
             if !conn.ends[side].open {
                 // Who sends to an end that is gone is told so.
-                if conn.ends[1 - side].open && matches!(arrival.notice, Notice::Bytes(_)) {
+                if conn.ends[1 - side].open && matches!(notice, Notice::Bytes(_)) {
                     self.post_anyway(id, 1 - side, Notice::Closed, now);
                 }
                 continue;
             }
-            match arrival.notice {
-                Notice::Closed | Notice::Refused => conn.ends[side].open = false,
-                _ if conn.cut[side] => continue,
-                _ => {}
+            if matches!(notice, Notice::Closed | Notice::Refused) {
+                conn.ends[side].open = false;
             }
-            return Some(arrival);
+            return Some(Arrival { conn: id, side, notice });
         }
     }
 
@@ -293,12 +304,13 @@ impl Network {
     }
 
     fn post_anyway(&mut self, conn: ConnId, side: usize, notice: Notice, now: Moment) {
-        let ends = &self.conns[conn.0 as usize].ends;
+        let Conn { ends, queues, .. } = &mut self.conns[conn.0 as usize];
+        queues[side].push_back(notice);
         let pair = (ends[1 - side].place, ends[side].place);
-        self.schedule(pair, Arrival { conn, side, notice }, now);
+        self.schedule(pair, (conn, side), now);
     }
 
-    fn schedule(&mut self, pair: (Place, Place), arrival: Arrival, now: Moment) {
+    fn schedule(&mut self, pair: (Place, Place), due: Due, now: Moment) {
         let least = (self.latency)(pair.0, pair.1);
         let jitter = match self.random.below(100) {
             0 => least * 20,
@@ -306,10 +318,10 @@ impl Network {
             _ => least / (1 + self.random.below(8) as u32),
         };
         let slow = self.paths.get(&pair).map_or(Duration::ZERO, |path| path.slow);
-        let last_at = &mut self.conns[arrival.conn.0 as usize].last_at[arrival.side];
+        let last_at = &mut self.conns[due.0.0 as usize].last_at[due.1];
         let at = (now + least + jitter + slow).max(Moment(last_at.0 + 1));
         *last_at = at;
         self.order += 1;
-        self.queue.push(Scheduled { at, order: self.order, arrival });
+        self.queue.push(Scheduled { at, order: self.order, due });
     }
 }
