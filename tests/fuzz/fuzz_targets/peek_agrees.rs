@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let limits = Limits::default();
     if first & 1 == 0 {
-        check(segment, Protocol::Resp, &RESP, resp::Decoder::default().decode(segment, &limits));
+        check(segment, Protocol::Resp, &RESP, resp::decode::Decoder::default().decode(segment, &limits));
     } else {
         check(segment, Protocol::Memcache, &MEMCACHE, memcache::Decoder::default().decode(segment, &limits));
     }
