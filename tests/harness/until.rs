@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 /// How long anything in a test may take before it counts as hung. Generous: the machine may be busy.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Waits until `condition` holds, and panics with `what` if it does not within `TIMEOUT`.
+/// Waits until `condition` holds, and panics with `what` if it does not within `TIMEOUT`; on a machine that is emulated, so many
+/// times as long as `DYNOMITE_PATIENCE` says.
 #[track_caller]
 pub fn until(what: &str, condition: impl FnMut() -> bool) {
-    assert!(holds_within(TIMEOUT, condition), "not within {TIMEOUT:?}: {what}");
+    let patience = std::env::var("DYNOMITE_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    let limit = TIMEOUT * patience;
+    assert!(holds_within(limit, condition), "not within {limit:?}: {what}");
 }
 
 /// Does `condition` come to hold in time? Looks often at first, then less often.

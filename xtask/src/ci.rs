@@ -16,13 +16,12 @@ pub struct Args {}
 /// does a kernel that takes longer with all of them.
 const KERNELS: &[&str] = &[
     "kernels",
-    "--seconds=120",
-    "--all-seconds=420",
+    "--seconds=240",
+    "--all-seconds=900",
     "--filter=guard::packets",
     "--filter=losses::a_killed",
     "--filter=order::",
     "--filter=overlap::an_overlap_w",
-    "--filter=owners::",
     "--filter=proof::",
     "--filter=uploads::",
 ];

@@ -64,7 +64,7 @@ fn init(modules: &[String], names: &[String], seconds: u64) -> String {
         script += &format!("insmod /lib/modules/{module} || echo \"no module {module}\"\n");
     }
     // busybox has an `ip` of its own that knows too little.
-    script += "rm -f /tmp/x; export DYNOMITE_BINARY=/bin/dynomite DYNOMITE_SKIPS=/tmp/skips DYNOMITE_THROWN_AWAY=1\n";
+    script += "rm -f /tmp/x; export DYNOMITE_BINARY=/bin/dynomite DYNOMITE_SKIPS=/tmp/skips DYNOMITE_THROWN_AWAY=1 DYNOMITE_PATIENCE=4\n";
     // How long, and from which seed, as outside.
     for name in ["DYNOMITE_SECONDS", "DYNOMITE_SEED"] {
         if let Ok(number) = std::env::var(name).unwrap_or_default().parse::<u64>() {
