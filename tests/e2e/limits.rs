@@ -126,7 +126,13 @@ fn what_the_datastore_queue_cannot_hold_is_refused() {
 #[test]
 fn memory_is_given_back_after_the_work() {
     let Some(datastore) = Datastore::redis() else { return };
-    let node = Node::before(&datastore);
+    // What the node holds, not what its allocator holds back for it: one arena, given back at once.
+    let settings = Settings::before(&datastore);
+    let settings =
+        [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "65536"), ("MALLOC_MMAP_THRESHOLD_", "65536")]
+            .iter()
+            .fold(settings, |settings, (name, value)| settings.variable(name, value));
+    let node = Node::start(settings);
     let work = |seed| {
         let workload = dynomite_tests::order::Workload {
             time: Duration::from_secs(1),

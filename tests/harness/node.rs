@@ -29,6 +29,8 @@ pub struct Settings {
     pub lines: Vec<String>,
     /// Further options on the command line.
     pub options: Vec<String>,
+    /// Variables of its environment.
+    pub variables: Vec<(String, String)>,
     pub program: PathBuf,
     /// The program is a C Dynomite: nothing is said that it does not know.
     pub of_c: bool,
@@ -57,6 +59,7 @@ impl Settings {
             embedded: true,
             lines: Vec::new(),
             options: Vec::new(),
+            variables: Vec::new(),
             program: dynomite(),
             of_c: false,
             netns: None,
@@ -73,6 +76,13 @@ impl Settings {
     #[must_use]
     pub fn line(mut self, line: &str) -> Settings {
         self.lines.push(line.to_string());
+        self
+    }
+
+    /// One more variable of its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Settings {
+        self.variables.push((name.to_string(), value.to_string()));
         self
     }
 
@@ -154,6 +164,7 @@ impl Node {
             None => Command::new(&self.settings.program),
         };
         command.arg("-c").arg(&conf).args(&self.settings.options).current_dir(self.directory.path());
+        command.envs(self.settings.variables.iter().map(|(name, value)| (name, value)));
         if self.settings.embedded {
             command.arg("--embedded-datastore");
         }
