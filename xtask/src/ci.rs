@@ -21,7 +21,8 @@ const KERNELS: &[&str] = &[
     "--filter=guard::packets",
     "--filter=losses::a_killed",
     "--filter=order::",
-    "--filter=overlap::an_overlap_w",
+    "--filter=overlap::an_overlap_when",
+    "--filter=overlap::an_overlap_while_the_daemon",
     "--filter=proof::",
     "--filter=uploads::",
 ];
