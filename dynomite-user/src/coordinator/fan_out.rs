@@ -8,9 +8,10 @@ use smallvec::SmallVec;
 use super::gather::{Answer, Gather, Judge, Outcome};
 use super::kin::ForC;
 use super::repair::Known;
-use super::route::{self, Need, Part};
+use super::route::{self, Part};
 use super::*;
 use crate::protocol::commands::Across;
+use crate::protocol::resp::resp3::Shape;
 
 /// A request to several replicas.
 pub(super) struct Fan {
@@ -174,16 +175,11 @@ impl Coordinator {
             Some(repair) if repair.rewrite.is_read() => Judge::Theirs(repair::newest),
             Some(repair) if repair.rewrite.counts() => Judge::Counts,
             _ if request.command.across == Across::Array => Judge::PerElement,
+            _ if matches!(request.command.shape, Shape::Set) => Judge::Unordered,
             _ => Judge::Whole,
         };
         let frame = match &repair {
             Some(_) => Vec::new(),
-            // No two replicas need have a set in the same order.
-            None if request.command.name == "smembers" && plan.need != Need::One => {
-                let mut frame = self.spare.empty();
-                repair::sorted(request, &mut frame);
-                frame
-            }
             None => with_frame(&mut self.scratch, request, |frame| self.spare.copy_of(frame)),
         };
         let fan = Fan {

@@ -2,7 +2,8 @@
 //! Owns: the votes of one ticket and the answers that may be needed again. Knows nothing of: sockets, time, repair.
 //! Next on the walk: the client's reply; `repair` when votes differ.
 //!
-//! - Answers are compared byte for byte, within a datacenter. Each different one is kept once.
+//! - Answers are compared byte for byte, within a datacenter; those that are sets, element for element. Each different one
+//!   is kept once.
 //! - An error of a datastore is an answer like any other: replicas that say the same have agreed. An error that a node
 //!   made up because it had no answer (`Fault`) is a missing vote.
 //! - A quorum is more than half of a datacenter's racks, so one of one, and three of four.
@@ -64,7 +65,9 @@ pub enum Judge {
     Whole,
     /// The same; or, where answers are arrays with an element for each key, element by element.
     PerElement,
-    /// The same; but where a majority cannot agree any more, numbers agree whatever they are: each says that it was done.
+    /// The same; but answers are sets, which replicas give in an order of their own.
+    Unordered,
+    /// As a whole; but where a majority cannot agree any more, numbers agree whatever they are: each says that it was done.
     Counts,
     /// Answers tell by themselves which of them is to be taken, as soon as a majority has answered, or with the `last` one.
     /// Where they do not, a majority decides.
@@ -310,7 +313,12 @@ impl Gather {
 
     /// Finds the answer among those kept, or keeps it.
     fn keep(&mut self, datacenter: u8, reply: Reply<'_>) -> u8 {
-        let same = |kept: &Kept| kept.datacenter == datacenter && self.bytes[kept.start..kept.end] == *reply.frame;
+        let is_set = matches!(self.judge, Judge::Unordered);
+        let same = |kept: &Kept| {
+            let bytes = &self.bytes[kept.start..kept.end];
+            kept.datacenter == datacenter
+                && (bytes == reply.frame || is_set && per_element::same_elements(bytes, reply.frame))
+        };
         if let Some(at) = self.kept.iter().position(same) {
             return at as u8;
         }

@@ -1,4 +1,4 @@
-//! Arrays with an element for each key, decided key by key.
+//! Arrays with an element for each key, decided key by key; and sets, whose elements come in any order.
 //! Owns: taking such replies apart and joining one. Knows nothing of: racks, levels.
 
 use smallvec::SmallVec;
@@ -32,6 +32,23 @@ pub fn majority(answers: &[&[u8]], quorum: usize, safe: bool) -> Option<Vec<u8>>
         }
     }
     elements.iter().all(|answer| answer.rest.is_empty()).then_some(joined)
+}
+
+/// Are these arrays of the same elements, in whatever order?
+pub fn same_elements(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let sorted = |frame| {
+        let mut elements = Elements::of(frame)?;
+        let mut sorted = Vec::with_capacity(elements.left);
+        for _ in 0..elements.left {
+            sorted.push(elements.next()?);
+        }
+        sorted.sort_unstable();
+        Some(sorted)
+    };
+    sorted(one).is_some_and(|one| Some(one) == sorted(other))
 }
 
 /// The elements of an array of bulks, nulls, numbers, statuses and errors.
@@ -112,6 +129,18 @@ mod tests {
     }
 
     #[test]
+    fn sets_are_the_same_in_any_order() {
+        let same = |one: &str, other: &str| same_elements(&array(one), &array(other));
+        assert!(same("a,b,cc,-", "cc,a,-,b"));
+        assert!(same("", ""));
+        assert!(!same("a,b", "a,a"));
+        assert!(!same("a,b", "a,c"));
+        assert!(!same("a,b", "a"));
+        assert!(!same("x", "x"), "no array");
+        assert!(!same_elements(b"*1\r\n*1\r\n:1\r\n", b"*1\r\n*1\r\n:1\r\n"), "nested");
+    }
+
+    #[test]
     fn what_cannot_be_compared_is_not() {
         check(2, "a,b a", None, None);
         check(2, "a,b x", None, None);
@@ -133,6 +162,7 @@ mod tests {
         fn nothing_panics(answers in prop::collection::vec(prop::collection::vec(prop::sample::select(&b"*$-1203\r\n:+a"[..]), 0..30), 0..4)) {
             let answers: Vec<&[u8]> = answers.iter().map(Vec::as_slice).collect();
             majority(&answers, 2, false);
+            answers.iter().for_each(|answer| _ = same_elements(answer, answers[0]));
         }
     }
 }

@@ -19,7 +19,6 @@ use super::fan_out::Fan;
 use super::gather::{Gather, Outcome};
 use super::route::Part;
 use super::*;
-use crate::protocol::resp::encode;
 use crate::protocol::resp::repair::{self as wire, Call, Held, Rewrite, Script, Status};
 
 /// How a rewritten request stands; beside its `Fan`.
@@ -279,13 +278,6 @@ impl Repair {
     pub fn into_buffer(self) -> Vec<u8> {
         self.spelled.call.into_buffer()
     }
-}
-
-/// SMEMBERS in words whose reply is the same wherever the same members are.
-pub(super) fn sorted(request: &Request<'_>, out: &mut Vec<u8>) {
-    let key = request.key.unwrap_or_default();
-    encode::array_head(3, out);
-    [b"sort", key, b"alpha"].iter().for_each(|word| encode::bulk(word, out));
 }
 
 /// For `Gather`: which of different answers to a read is to be taken. `None` if their times do not say, or not before

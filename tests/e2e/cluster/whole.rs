@@ -155,3 +155,26 @@ fn a_level_is_a_connections_own_and_new_ones_get_what_the_operator_said() {
     cluster.members[0].node.get("/set_consistency/write/dc_one");
     assert_eq!(cluster.client(0).ask("SET k v"), Value::ok());
 }
+
+/// No two datastores need have a set's members in the same order; to agree, they have to have the same members.
+#[test]
+fn sets_agree_whatever_their_order() {
+    let Some(cluster) = Cluster::start(Shape::redis(1, 3, 1).line("read_consistency: dc_safe_quorum")) else { return };
+    let mut members: Vec<String> = (0..1000).map(|n| format!("m{n}")).collect();
+    for datastore in &mut cluster.datastores() {
+        members.rotate_left(300);
+        datastore.ask(&format!("SADD s {}", members.join(" ")));
+        datastore.ask("SADD other m1 m2 m3 x");
+        datastore.ask("RPUSH l a b");
+    }
+    members.sort();
+    let mut client = cluster.client(0);
+    for line in ["SMEMBERS s", "SUNION s", "SINTER s s"] {
+        assert_eq!(names(&client.ask(line)), members, "{line}");
+    }
+    assert_eq!(names(&client.ask("SINTER s other")), ["m1", "m2", "m3"]);
+    assert!(client.ask("SMEMBERS l").text().starts_with("WRONGTYPE"));
+    cluster.datastores()[1].ask("SREM s m7");
+    cluster.datastores()[2].ask("SREM s m8");
+    assert!(client.ask("SMEMBERS s").is_error());
+}

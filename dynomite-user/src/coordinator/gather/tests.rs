@@ -121,6 +121,15 @@ fn numbers_agree_where_they_only_count() {
     check("dc_safe_quorum r1=:1 r2=:1 x1=:1 x2=:0", "won :1");
 }
 
+#[test]
+fn sets_agree_in_any_order() {
+    let check = |script: &str, expected: &str| assert_eq!(run(script, Judge::Unordered).0, expected, "{script}");
+    check("dc_safe_quorum r1=*2_:1_:2_ r2=*2_:2_:1_", "won *2_:2_:1");
+    check("dc_safe_quorum r1=*2_:1_:2_ r2=*2_:2_:2_ r3=*2_:2_:1_", "won *2_:2_:1");
+    check("dc_safe_quorum r1=*2_:1_:2_ r2=*2_:2_:2_ r3=*1_:1_", "lost");
+    check("dc_safe_quorum r1=!WRONGTYPE r2=*1_:1_ r3=!WRONGTYPE", "won -WRONGTYPE");
+}
+
 fn check_elements(script: &str, expected: &str) {
     assert_eq!(run(script, Judge::PerElement).0, expected, "{script}");
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::coordinator::testing::{self, Recorder};
+use crate::protocol::resp::encode;
 
 #[test]
 fn times_of_one_key_grow() {
@@ -512,14 +513,6 @@ fn keys_of_several_owners() {
     let (foo, bar) = ("Remove 3 foo -+ DEL 0 1000", "Remove 3 bar -+ DEL 0 1000");
     assert_eq!(world.ask("del foo bar"), format!("{foo} | 2:{foo} | 1:{bar} | 2:{bar}"));
     assert_eq!(world.all(b":1\r\n"), "=:2");
-}
-
-#[test]
-fn sets_are_compared_in_order() {
-    let mut world = World::quorum();
-    assert_eq!(world.ask("smembers s"), "sort s alpha | 1:sort s alpha | 2:sort s alpha");
-    world.coordinator.clients[0].as_mut().unwrap().read_level = ConsistencyLevel::DcOne;
-    assert_eq!(world.ask("smembers s"), "smembers s");
 }
 
 #[test]
