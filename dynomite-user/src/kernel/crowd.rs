@@ -5,8 +5,8 @@
 /// Kept in sixteenths, so that a slow average can be made of small numbers.
 const ONE: u32 = 16;
 /// More than this and the daemon takes over, fewer than that and the kernel does; between them all stays as it is.
-const MANY: u32 = 8 * ONE;
-const FEW: u32 = 4 * ONE;
+const MANY: u32 = 5 * ONE;
+const FEW: u32 = 2 * ONE;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Crowd {
@@ -72,20 +72,20 @@ mod tests {
     #[test]
     fn many_in_the_daemon_stay_there_until_they_are_few() {
         let mut crowd = Crowd::default();
-        wakeups(&mut crowd, 8, 100);
+        wakeups(&mut crowd, 5, 100);
         assert!(!crowd.is_many());
         wakeups(&mut crowd, 25, 10);
         assert!(crowd.is_many());
-        wakeups(&mut crowd, 6, 100);
+        wakeups(&mut crowd, 3, 100);
         assert!(crowd.is_many());
-        wakeups(&mut crowd, 2, 20);
+        wakeups(&mut crowd, 1, 20);
         assert!(!crowd.is_many());
     }
 
     #[test]
     fn many_in_the_kernel_are_seen_within_a_few_looks() {
         let mut crowd = Crowd::default();
-        (0..100).for_each(|_| crowd.look(7));
+        (0..100).for_each(|_| crowd.look(4));
         assert!(!crowd.is_many());
         (0..3).for_each(|_| crowd.look(20));
         assert!(crowd.is_many());
