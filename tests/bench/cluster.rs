@@ -9,7 +9,7 @@ use dynomite_user::ring::hash::HashKind;
 use crate::load::{Load, Verb};
 use crate::places::{Place, absolute};
 use crate::suite::{self, Task};
-use crate::{Args, machine};
+use crate::{Args, machine, node};
 
 pub fn run(args: &Args) -> Result<()> {
     machine::raise_open_files()?;
@@ -87,6 +87,9 @@ fn start(
                 settings.program = absolute(program);
             }
             settings.of_c = of_c;
+            if !of_c {
+                settings = node::configured(args, settings);
+            }
             nodes.push(Node::start_unchecked(settings));
         }
         for node in &nodes {

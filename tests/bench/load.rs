@@ -308,7 +308,8 @@ impl Generator {
 pub struct Latencies(Vec<Duration>);
 
 impl Latencies {
-    pub fn mean(&self) -> Duration {
-        self.0.iter().sum::<Duration>() / (self.0.len() as u32).max(1)
+    pub fn median(mut self) -> Duration {
+        self.0.sort_unstable();
+        self.0.get(self.0.len() / 2).copied().unwrap_or_default()
     }
 }

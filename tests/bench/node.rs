@@ -38,6 +38,13 @@ pub fn ours(args: &Args, datastore: &Datastore) -> Settings {
     if let Some(program) = &args.dynomite {
         settings.program = absolute(program);
     }
+    configured(args, settings)
+}
+
+/// With the lines of the arguments, and what a user would have where they say nothing.
+pub fn configured(args: &Args, settings: Settings) -> Settings {
+    let says_workers = args.conf.iter().any(|line| line.starts_with("workers:"));
+    let settings = if says_workers { settings } else { settings.line("workers: 0") };
     args.conf.iter().fold(settings, |settings, line| settings.line(line))
 }
 

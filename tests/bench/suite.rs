@@ -40,13 +40,14 @@ impl Task {
         })
     }
 
-    /// One request at a time at a fixed rate: how long they take.
+    /// One request at a time at a fixed rate: how long half of them take at most. (Who shares the machine decides what
+    /// the slowest take, and with them the mean.)
     pub fn latency(load: Load, rate: f64) -> Task {
-        let name = format!("{} at {}k/s, mean latency", load.name(), rate / 1000.0);
+        let name = format!("{} at {}k/s, median latency", load.name(), rate / 1000.0);
         Task::new(name, Unit::Microseconds, move |place, time| {
             let mut generator = Generator::connect(load, place.address)?;
             generator.paced(rate, time / 5)?;
-            Ok(Some(generator.paced(rate, time)?.1.mean().as_secs_f64() * 1e6))
+            Ok(Some(generator.paced(rate, time)?.1.median().as_secs_f64() * 1e6))
         })
     }
 
@@ -75,14 +76,13 @@ impl Task {
     }
 }
 
-/// A rate that everybody should be able to keep up with: a quarter of what the first place makes of this load as fast as
-/// it can, in two digits.
+/// A rate that keeps nobody busy: an eighth of what the first place makes of this load as fast as it can, in two digits.
 pub fn pace(load: Load, place: &Place) -> Result<f64> {
     let mut generator = Generator::connect(load, place.address)?;
     generator.run(Duration::from_millis(200))?;
     let most =
-        (0..5).map(|_| Ok(generator.run(Duration::from_millis(100))?.per_second())).collect::<Result<Vec<_>>>()?;
-    let rate = median(most) / 4.0;
+        (0..9).map(|_| Ok(generator.run(Duration::from_millis(100))?.per_second())).collect::<Result<Vec<_>>>()?;
+    let rate = median(most) / 8.0;
     let digits = 10_f64.powf(rate.log10().floor() - 1.0);
     Ok((rate / digits).round() * digits)
 }
