@@ -36,7 +36,7 @@ Options:
   -M, --max-msgs=N       : deprecated: max_msgs, unless the file has it (default: 200000)
   -x, --admin-operation=N: 1 or more: make no peer connections; 1: delete only own keys (default: 0)
   -y, --admin-param=S    : accepted without effect
-      --workers=N        : threads that serve clients; wins over workers (default: one a core)
+      --workers=N        : threads that serve clients; wins over workers (default: one a core but one)
       --embedded-datastore : keep data in this process instead of the datastore: for trying out and for tests
 
 Commands:

@@ -65,7 +65,8 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
         anyhow!("no ring can be made of these nodes: {}", problems.join("; "))
     })?;
     let workers = match config.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        // The datastore beside this node wants a core, too.
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
         workers => workers,
     };
     // Gossip makes a joining node normal; without it nobody else would.

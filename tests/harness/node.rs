@@ -103,6 +103,10 @@ impl Settings {
             let mode = std::env::var("DYNOMITE_KERNEL").unwrap_or_else(|_| "off".into());
             yaml.push_str(&format!("  kernel: {{mode: {mode}}}\n"));
         }
+        // More than one, also where that is not the default: so that what several share is tested everywhere.
+        if !given("workers:") && !self.of_c {
+            yaml.push_str("  workers: 2\n");
+        }
         for line in &self.lines {
             yaml.push_str(&format!("  {line}\n"));
         }

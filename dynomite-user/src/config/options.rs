@@ -275,7 +275,7 @@ pub const GROUPS: &[(&str, &[Row])] = &[
         "Threads",
         rows! {
             "workers" Count(0, 1024), Is("0"),
-                "Threads that serve clients. 0: as many as there are cores.",
+                "Threads that serve clients. 0: one less than there are cores, which is the datastore's; at least one.",
                 |config, value| config.workers = value.number();
         },
     ),
