@@ -47,7 +47,8 @@ pub struct Client {
     pub kernel: Kernel,
 }
 
-const WRITE_NOW_BYTES: usize = 8 << 10;
+/// Smaller ones are worth a copy: what else this wake-up brings goes out with them.
+const WRITE_NOW_BYTES: usize = 48 << 10;
 
 impl Client {
     pub fn new(stream: Stream, token: Token, decoder: Option<Decoder>, role: super::peer_in::Role) -> Client {

@@ -295,4 +295,5 @@ impl Link {
     }
 }
 
-const WRITE_NOW_BYTES: usize = 8 << 10;
+/// Smaller ones are worth a copy: what else this wake-up brings goes out with them.
+const WRITE_NOW_BYTES: usize = 48 << 10;

@@ -399,14 +399,21 @@ impl Worker {
         if !client.inbox.is_empty() && !client.held {
             self.handle_inbox(index);
         }
-        for _ in 0..READS_PER_WAKEUP {
+        for read in 0..READS_PER_WAKEUP {
             let may_read = self.may_read(index);
             let Some(client) = self.io.clients.get_mut(index) else { return };
             if !client.readable || !may_read {
                 return;
             }
-            let read = match client.inbox.is_empty() {
-                true => read_once(&mut client.stream, &mut self.scratch).map(|count| (count, count == SCRATCH_BYTES)),
+            let kept = client.inbox.len();
+            // After a read that filled its room there is more: worth a copy of what is incomplete, to read much at once.
+            let is_aside = kept == 0 || read > 0 && kept.max(client.need) <= SCRATCH_BYTES / 2;
+            let read = match is_aside {
+                true => {
+                    self.scratch[..kept].copy_from_slice(client.inbox.bytes());
+                    let room = &mut self.scratch[kept..];
+                    read_once(&mut client.stream, room).map(|count| (count, count == room.len()))
+                }
                 false => {
                     client.inbox.make_room(client.need, &mut self.io.pool);
                     client.inbox.read_from(&mut client.stream)
@@ -424,8 +431,9 @@ impl Worker {
                     client.readable = filled || client.read_closed;
                     client.received += count as u64;
                     self.stats.add(Stat::client_bytes_in, count as u64);
-                    if client.inbox.is_empty() {
-                        self.handle_scratch(index, count);
+                    if is_aside {
+                        client.inbox.clear();
+                        self.handle_scratch(index, kept + count);
                     } else {
                         self.handle_inbox(index);
                     }
@@ -462,10 +470,11 @@ impl Worker {
     fn handle_scratch(&mut self, index: usize, count: usize) {
         let scratch = std::mem::take(&mut self.scratch);
         let done = self.handle(index, &scratch[..count]);
-        if let Some(client) = self.io.clients.get_mut(index)
-            && done < count
-        {
-            client.inbox.push(&scratch[done..count], &mut self.io.pool);
+        if let Some(client) = self.io.clients.get_mut(index) {
+            match done < count {
+                true => client.inbox.push(&scratch[done..count], &mut self.io.pool),
+                false => client.inbox.settle(&mut self.io.pool),
+            }
         }
         self.scratch = scratch;
     }
