@@ -21,9 +21,11 @@ const KERNELS: &[&str] = &[
     "--filter=guard::packets",
     "--filter=losses::a_killed",
     "--filter=order::",
-    "--filter=overlap::an_overlap_when",
-    "--filter=overlap::an_overlap_while_the_daemon",
+    "--filter=overlap::",
+    "--filter=owners::",
     "--filter=proof::",
+    "--filter=shortcut_replies",
+    "--filter=shortcut_switched",
     "--filter=uploads::",
 ];
 

@@ -403,6 +403,15 @@ impl Flow {
         }
     }
 
+    /// Is every answer of the kernel's in the client's socket, or never to come there?
+    pub fn is_delivered(&mut self, client: BorrowedFd<'_>) -> bool {
+        let view = self.view();
+        match &mut self.stage {
+            Stage::Adopted(adopted) => !matches!(adopted.delivery(&view, client), Delivery::Due),
+            _ => true,
+        }
+    }
+
     /// Takes the client out of the kernel, if nothing of it is there. The caller has read until nothing was left, and may
     /// hold requests unanswered.
     pub fn release(&mut self, client: BorrowedFd<'_>) -> Released {

@@ -513,7 +513,18 @@ impl Worker {
             self.io.queue_client(index);
         } else if leg.is_relaying {
             self.relay(index);
-        } else if leg.is_cut && self.coordinator.outstanding(ClientId(index as u32)) == 0 {
+        } else if leg.is_cut {
+            self.cut(index);
+        }
+    }
+
+    /// Resets a client whose bytes cannot be told apart any more, when it has every answer to what came before them.
+    fn cut(&mut self, index: usize) {
+        let is_answered = self.coordinator.outstanding(ClientId(index as u32)) == 0;
+        let Some(client) = self.io.clients.get_mut(index) else { return };
+        let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
+        // Else the reset would overtake an answer of the kernel's: at the next look at all flows, then.
+        if is_answered && leg.flow.is_delivered(client.stream.as_fd()) {
             self.reset_client(index, Reset::Overlap);
         }
     }
@@ -521,20 +532,19 @@ impl Worker {
     /// Flows that do not move, that nobody uses, that are to leave.
     pub(super) fn watch_flows(&mut self) {
         let Some(fast) = &self.fast else { return };
-        let is_open = fast.hand.path().is_open();
+        let (is_open, is_crowded) = (fast.hand.path().is_open(), fast.crowd.is_many());
         let indices: Vec<usize> = fast.slots.values().copied().collect();
         let mut waiting = 0;
         for index in indices {
             waiting += u32::from(self.leg(index).is_some_and(|leg| !leg.flow.is_quiet()));
-            self.watch(index, is_open);
+            self.watch(index, is_open, is_crowded);
         }
         if let Some(fast) = &mut self.fast {
             fast.crowd.look(waiting);
         }
     }
 
-    fn watch(&mut self, index: usize, is_open: bool) {
-        let is_crowded = self.fast.as_ref().is_some_and(|fast| fast.crowd.is_many());
+    fn watch(&mut self, index: usize, is_open: bool, is_crowded: bool) {
         let patience = self.settings.timeout * u32::from(self.control.timeout_factor());
         let now = self.io.now;
         let Some(client) = self.io.clients.get_mut(index) else { return };
@@ -562,6 +572,9 @@ impl Worker {
         if leg.is_waiting && !leg.is_relaying {
             // In case its event was lost.
             return self.serve_adopted(index);
+        }
+        if leg.is_cut {
+            return self.io.mark_client(index);
         }
         leg.is_leaving |= !is_open || still > IDLE || (is_crowded && routed > 0);
         if leg.is_leaving {
