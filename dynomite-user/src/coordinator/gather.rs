@@ -6,6 +6,8 @@
 //!   is kept once.
 //! - An error of a datastore is an answer like any other: replicas that say the same have agreed. An error that a node
 //!   made up because it had no answer (`Fault`) is a missing vote.
+//! - A write that a replica skipped for a later one of the same asker (`on_overtaken`) is as good as done there. What it
+//!   would have said is what others say.
 //! - A quorum is more than half of a datacenter's racks, so one of one, and three of four.
 //! - `Quorum` waits for a majority while one may still come, then takes the first answer that is not an error.
 //!   `SafeQuorum` takes a majority or fails. Replies that are joined from elements (MGET) may find one for each element.
@@ -82,6 +84,8 @@ enum Vote {
     Waiting,
     /// Place in `Gather::kept`.
     Answered(u8),
+    /// It goes with the others; alone with its like it stands for what it said, in that place of `Gather::kept`.
+    Overtaken(u8),
     /// Its answer does not count and was dropped.
     Dropped,
     Failed(Fault),
@@ -165,6 +169,15 @@ impl Gather {
 
     /// A target answered. Answers of targets that do not count, and of unknown ones, change nothing.
     pub fn on_reply(&mut self, index: u8, reply: Reply<'_>) -> Outcome {
+        self.take(index, reply, Vote::Answered)
+    }
+
+    /// A target skipped a write, for a later one that came to it first.
+    pub fn on_overtaken(&mut self, index: u8, reply: Reply<'_>) -> Outcome {
+        self.take(index, reply, Vote::Overtaken)
+    }
+
+    fn take(&mut self, index: u8, reply: Reply<'_>, vote: fn(u8) -> Vote) -> Outcome {
         let at = usize::from(index);
         if !matches!(self.votes.get(at), Some(Vote::Waiting | Vote::Failed(_))) {
             return self.late(false);
@@ -190,11 +203,12 @@ impl Gather {
         }
         let datacenter = self.plan.targets[at].datacenter;
         let kept = self.keep(datacenter, reply);
-        self.votes[at] = Vote::Answered(kept);
+        self.votes[at] = vote(kept);
         if is_open {
             return self.decide(Some(kept));
         }
-        let differs = matches!(self.verdict(datacenter), Verdict::Won { kept: majority, .. } if majority != kept);
+        let differs = self.votes[at] == Vote::Answered(kept)
+            && matches!(self.verdict(datacenter), Verdict::Won { kept: majority, .. } if majority != kept);
         Outcome::Late { differs }
     }
 
@@ -346,7 +360,8 @@ impl Gather {
                 for datacenter in self.datacenters().collect::<SmallVec<[u8; 8]>>() {
                     match self.settle(datacenter) {
                         Verdict::Won { kept, agreed } => {
-                            winner = winner.or(Some(kept));
+                            let is_said = |kept: &u8| !self.votes.contains(&Vote::Overtaken(*kept));
+                            winner = winner.filter(is_said).or(Some(kept));
                             all_agreed &= agreed;
                         }
                         Verdict::Lost => return self.end_without(Verdict::Lost),
@@ -376,7 +391,7 @@ impl Gather {
         let votes = self.votes.iter().enumerate().filter(|(at, _)| self.plan.part_of(*at) == Part::Vote);
         for (_, vote) in votes {
             match *vote {
-                Vote::Answered(kept) => return Verdict::Won { kept, agreed: true },
+                Vote::Answered(kept) | Vote::Overtaken(kept) => return Verdict::Won { kept, agreed: true },
                 Vote::Waiting => return Verdict::Pending,
                 Vote::Failed(_) | Vote::Unasked | Vote::Dropped => {}
             }
@@ -457,9 +472,11 @@ impl Gather {
     }
 
     fn first_good(&self, datacenter: u8) -> Verdict {
-        let good = |kept: &Kept| kept.datacenter == datacenter && !kept.is_error;
-        match self.kept.iter().position(good) {
-            Some(kept) => Verdict::Won { kept: kept as u8, agreed: false },
+        let good = |(at, kept): &(u8, &Kept)| {
+            kept.datacenter == datacenter && !kept.is_error && self.votes.contains(&Vote::Answered(*at))
+        };
+        match (0..).zip(&self.kept).find(good) {
+            Some((kept, _)) => Verdict::Won { kept, agreed: false },
             None => Verdict::Lost,
         }
     }
@@ -467,6 +484,7 @@ impl Gather {
     fn count(&self, datacenter: u8) -> Count {
         let mut count = Count::default();
         let mut votes: SmallVec<[usize; 8]> = smallvec::smallvec![0; self.kept.len()];
+        let (mut overtaken, mut overtaken_kept) = (0, 0);
         for (at, target) in self.plan.targets.iter().enumerate() {
             let counts = if self.plan.need == Need::One { true } else { target.datacenter == datacenter };
             if !counts || self.plan.part_of(at) == Part::Copy {
@@ -476,6 +494,7 @@ impl Gather {
             match self.votes[at] {
                 Vote::Waiting => count.pending += 1,
                 Vote::Answered(kept) => votes[usize::from(kept)] += 1,
+                Vote::Overtaken(kept) => (overtaken, overtaken_kept) = (overtaken + 1, kept),
                 Vote::Unasked | Vote::Dropped | Vote::Failed(_) => {}
             }
         }
@@ -495,6 +514,19 @@ impl Gather {
                 count.most_errors = count.most_errors.max(given);
             } else {
                 count.good += given;
+            }
+        }
+        match count {
+            _ if overtaken == 0 => {}
+            // Somebody may yet say what they go with.
+            Count { most: 0, pending: 1.., .. } => count.pending += overtaken,
+            Count { most: 0, .. } => {
+                (count.good, count.most, count.most_kept) = (overtaken, overtaken, overtaken_kept);
+            }
+            Count { numbers, .. } => {
+                count.good += overtaken;
+                count.most += overtaken;
+                count.numbers += if numbers > 0 { overtaken } else { 0 };
             }
         }
         count

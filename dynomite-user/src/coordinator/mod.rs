@@ -336,7 +336,7 @@ impl Coordinator {
                 if fan.is_stranger(replica, reply, &mut self.mending.known) {
                     return self.ask_by_text(ticket, replica, now, effects);
                 }
-                let outcome = fan.gather.on_reply(replica, reply);
+                let (outcome, reply) = Repair::on_reply(fan, replica, reply, &self.mending);
                 self.on_outcome(ticket, outcome, Some(reply), now, effects);
             }
         }

@@ -7,6 +7,8 @@
 //! - Not at once, if a command that builds on what it finds (INCR) made it: on its way to that replica it would find its own
 //!   result there. Nor if replicas differ under the same time: that may be such a command under way. These are looked at
 //!   again when everything under way has arrived or was given up.
+//! - A write that a replica skipped for a later one of ours is as good as done there: the later one overwrites it. It may
+//!   come first, if somebody else's read repair brings it along.
 //! - A write that most replicas skipped, because another clock was ahead of ours, is sent again with a later time; not if a
 //!   later write of the same key is under way by then, which it would overwrite.
 //! - A removal that every replica confirmed is forgotten by all of them, once no older write can be under way any more.
@@ -191,30 +193,34 @@ impl Slot {
 /// Keys that are being written, by their tokens.
 #[derive(Default)]
 struct Writing {
-    keys: BTreeMap<u32, Written>,
+    keys: BTreeMap<u32, Given>,
 }
 
-struct Written {
-    /// Writes that are under way.
-    count: usize,
-    /// The time that the last of them was given.
-    last: u64,
-}
+/// Times that writes of one key were given first, which is the order in which they were asked, and how many of these are
+/// under way. Those behind one that is under way are kept: milliseconds, so that they are not many.
+type Given = VecDeque<(u64, usize)>;
 
 impl Writing {
     fn begin(&mut self, repair: &Repair) {
         for token in &repair.tokens {
-            let written = self.keys.entry(*token).or_insert(Written { count: 0, last: 0 });
-            written.count += 1;
-            written.last = written.last.max(repair.first);
+            let given = self.keys.entry(*token).or_default();
+            match given.binary_search_by_key(&repair.first, |(time, _)| *time) {
+                Ok(at) => given[at].1 += 1,
+                Err(at) => given.insert(at, (repair.first, 1)),
+            }
         }
     }
 
     fn end(&mut self, repair: &Repair) {
         for token in &repair.tokens {
-            let Some(written) = self.keys.get_mut(token) else { continue };
-            written.count -= 1;
-            if written.count == 0 {
+            let Some(given) = self.keys.get_mut(token) else { continue };
+            if let Ok(at) = given.binary_search_by_key(&repair.first, |(time, _)| *time) {
+                given[at].1 -= 1;
+            }
+            while given.front().is_some_and(|(_, count)| *count == 0) {
+                given.pop_front();
+            }
+            if given.is_empty() {
                 self.keys.remove(token);
             }
         }
@@ -222,8 +228,18 @@ impl Writing {
 
     /// Was one of its keys written again since?
     fn is_overtaken(&self, repair: &Repair) -> bool {
-        let last = |token| self.keys.get(token).map_or(0, |written: &Written| written.last);
+        let last = |token| self.keys.get(token).and_then(|given: &Given| given.back()).map_or(0, |(time, _)| *time);
         repair.tokens.iter().any(|token| last(token) > repair.first)
+    }
+
+    /// Does the reply say that it was skipped, and only for later writes of ours?
+    fn is_overtaken_at(&self, repair: &Repair, reply: Reply<'_>) -> bool {
+        let Some(mut times) = repair.rewrite.late_behind(reply.frame) else { return false };
+        let own = repair.spelled.call.time();
+        times.all(|time| {
+            let gave = |given: &Given| given.binary_search_by_key(&time, |(time, _)| *time).is_ok();
+            time > own && repair.tokens.iter().any(|token| self.keys.get(token).is_some_and(gave))
+        })
     }
 }
 
@@ -268,6 +284,19 @@ impl Repair {
     pub fn is_stranger(&mut self, number: u8, target: route::Target, reply: Reply<'_>, known: &mut Known) -> bool {
         // Who hands it on to others answers for none of their datastores.
         target.ask == Ask::Execute && self.spelled.is_stranger(number, target.peer, reply, known)
+    }
+
+    /// A target answered; with it the reply as it counts.
+    pub fn on_reply<'a>(fan: &mut Fan, number: u8, reply: Reply<'a>, mending: &Mending) -> (Outcome, Reply<'a>) {
+        let overtaken = fan.repair.as_ref().filter(|repair| mending.writing.is_overtaken_at(repair, reply));
+        match overtaken {
+            None => (fan.gather.on_reply(number, reply), reply),
+            Some(repair) if repair.rewrite.says_ok => {
+                let done = Reply { frame: b"+OK\r\n", is_error: false };
+                (fan.gather.on_reply(number, done), done)
+            }
+            Some(_) => (fan.gather.on_overtaken(number, reply), reply),
+        }
     }
 
     /// The reply as the request itself would have had it.
@@ -370,7 +399,8 @@ impl Coordinator {
         let Work::Fan(fan) = &mut entry.work else { return false };
         let Some(repair) = &mut fan.repair else { return false };
         let clock = effects.epoch_micros() / 1000;
-        let answers = || fan.gather.answers().map(|(_, reply)| reply.frame).chain(this.map(|this| this.frame));
+        let winner = fan.gather.winner().or(this).map(|reply| reply.frame);
+        let answers = || fan.gather.answers().map(|(_, reply)| reply.frame).chain(winner);
         if repair.rewrite.is_read() {
             let times = answers().filter_map(|frame| Some(Held::of(frame)?.time));
             // Times behind our clock are nothing to remember.
@@ -379,11 +409,11 @@ impl Coordinator {
             }
             return false;
         }
-        let Some(newer) = answers().filter_map(wire::too_late).max() else { return false };
+        let late = |frame| repair.rewrite.too_late(frame);
+        let Some(newer) = answers().filter_map(late).max() else { return false };
         self.mending.times.see(&repair.tokens, newer);
-        let winner = fan.gather.winner().map(|reply| reply.frame).or(this.map(|this| this.frame));
         let is_agreed = matches!(outcome, Outcome::Won { agreed: true, .. });
-        let is_done = is_agreed && winner.is_some_and(|frame| wire::too_late(frame).is_none());
+        let is_done = is_agreed && winner.is_some_and(|frame| late(frame).is_none());
         if is_done || matches!(entry.teller, Teller::Nobody) {
             return false;
         }
@@ -448,7 +478,7 @@ impl Coordinator {
             return;
         }
         let voters = fan.gather.plan().targets.iter().filter(|target| target.part == Part::Vote);
-        let confirmed = |reply: &Reply<'_>| !reply.is_error && wire::too_late(reply.frame).is_none();
+        let confirmed = |reply: &Reply<'_>| !reply.is_error && repair.rewrite.too_late(reply.frame).is_none();
         if fan.gather.answers().filter(|(_, reply)| confirmed(reply)).count() < voters.clone().count() {
             return;
         }

@@ -46,7 +46,8 @@ fn scene<'a>(need: Need, words: &[&'a str]) -> (Scene, Vec<&'a str>) {
 }
 
 impl Scene {
-    /// `r1=A` answers, `r1=!E` with an error, `r1=-` fails, `r1=~` fails before anything was sent, `deadline` passes.
+    /// `r1=A` answers, `r1=!E` with an error, `r1=-` fails, `r1=~` fails before anything was sent, `r1=<A` was
+    /// overtaken and says A, `deadline` passes.
     fn step(&mut self, event: &str) -> (Outcome, Vec<u8>) {
         let Some((name, what)) = event.split_once('=') else {
             assert_eq!(event, "deadline");
@@ -60,6 +61,7 @@ impl Scene {
         let outcome = match what {
             "-" => self.gather.on_fault(index, Fault::PeerRefused),
             "~" => self.gather.on_fault(index, Fault::PeerNotConnected),
+            _ if what.starts_with('<') => self.gather.on_overtaken(index, Reply { frame: &frame, is_error: false }),
             _ => self.gather.on_reply(index, Reply { frame: &frame, is_error: what.starts_with('!') }),
         };
         (outcome, frame)
@@ -104,6 +106,28 @@ fn run(script: &str, judge: Judge) -> (String, Scene) {
 /// A level and what its replicas answer, in this order → all that is said.
 fn check(script: &str, expected: &str) {
     assert_eq!(run(script, Judge::Whole).0, expected, "{script}");
+}
+
+/// A later write was there first.
+#[test]
+fn who_was_overtaken_goes_with_the_others() {
+    let check = |script: &str, judge, expected: &str| assert_eq!(run(script, judge).0, expected, "{script}");
+    for level in ["dc_quorum", "dc_safe_quorum"] {
+        let check = |script: &str, judge, expected: &str| check(&format!("{level} {script}"), judge, expected);
+        check("r1=<O r2=<P r3=A", Judge::Whole, "won A");
+        check("r1=A r2=<O r3=B", Judge::Whole, "won A, differs");
+        check("r1=<O r2=<O r3=-", Judge::Whole, "won <O");
+        check("r1=<O r2=- r3=-", Judge::Whole, "lost");
+        check("r1 r2 r3 : r1=<O r2=<O deadline", Judge::Whole, "won <O");
+        check("r1=<O r2=:1 r3=:0", Judge::Counts, "won :1, differs");
+        check("r1=:1 r2=:0 r3=<O r4=<O r5=:2", Judge::Counts, "won :1, differs");
+        // Another datacenter may say it.
+        check("r1=<O r2=<O x1=A x2=A", Judge::Whole, "won A");
+        check("r1=<O r2=<O x1=<O x2=<O", Judge::Whole, "won <O");
+        check("r1=A r2=A r3=<O", Judge::Whole, "won A");
+    }
+    check("dc_quorum r1=A r2=B r3=C r4=<O r5=-", Judge::Whole, "won A at odds");
+    check("dc_one r1=<O r2=A", Judge::Whole, "won <O");
 }
 
 /// A write that a repair got ahead of on some replicas.

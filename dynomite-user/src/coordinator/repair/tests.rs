@@ -53,6 +53,58 @@ fn a_write_that_was_overtaken_is_not_sent_again() {
     assert_eq!(world.reply(1, &late(1000)), format!("{error} | =+OK"));
 }
 
+/// Somebody else's repair may bring a later write to a replica before the earlier one comes there.
+#[test]
+fn a_write_that_a_later_one_of_ours_came_before_is_done() {
+    let mut world = World::quorum();
+    for (early, later, done) in
+        [("set k v", "set k w", "+OK"), ("mset k 1 l 1", "mset k 2 l 2", "+OK"), ("hset h f 1", "hset h f 2", ":0")]
+    {
+        let (mut world, answer) = (World::quorum(), format!("{done}\r\n"));
+        world.ask(early);
+        let early = std::mem::take(&mut world.asked);
+        world.ask(later);
+        let later = std::mem::replace(&mut world.asked, early);
+        assert_eq!(world.reply(1, &late(1001)), "");
+        assert_eq!(world.reply(2, &late(1001)), if done == "+OK" { "=+OK" } else { "" }, "{done}");
+        assert_eq!(world.reply(0, answer.as_bytes()), if done == "+OK" { "" } else { "=:0" });
+        world.asked = later;
+        assert_eq!(world.all(answer.as_bytes()), format!("={done}"));
+        world.ends(&[(Stat::write_retries, 0), (Stat::quorum_lost, 0), (Stat::quorum_mismatches, 0)]);
+        assert!(world.coordinator.mending.writing.keys.is_empty());
+    }
+    // Nobody can say what it would have found.
+    world.ask("hset h f 1");
+    world.ask("hset h f 2");
+    world.reply(0, &late(1001));
+    world.reply(1, &late(1001));
+    let told = world.reply(2, &late(1001));
+    assert!(told.starts_with("=-ERR Dynomite: Failed to achieve Quorum: newer writes"), "{told}");
+    // One of its keys somebody else has written.
+    let mut world = World::quorum();
+    world.ask("mset k 1 l 1");
+    world.ask("mset k 2 l 2");
+    let both = b"*3\r\n$1\r\nO\r\n$16\r\n1000000000000000\r\n$4\r\n1001\r\n";
+    assert_eq!(world.reply(0, both), "");
+    assert!(world.reply(1, both).starts_with("=-ERR Dynomite: Failed to achieve Quorum: newer writes"));
+}
+
+#[test]
+fn times_of_writes_under_way() {
+    let mut world = World::quorum();
+    for value in 0..3 {
+        world.ask(&format!("set k {value}"));
+    }
+    let given = |world: &World| world.coordinator.mending.writing.keys.values().flatten().copied().collect::<Vec<_>>();
+    assert_eq!(given(&world), [(1000, 1), (1001, 1), (1002, 1)]);
+    let all = std::mem::take(&mut world.asked);
+    for (write, expected) in [(1, &[(1000, 1), (1001, 0), (1002, 1)][..]), (0, &[(1002, 1)]), (2, &[])] {
+        world.asked = all[write * 3..][..3].to_vec();
+        world.all(b"+OK\r\n");
+        assert_eq!(given(&world), expected);
+    }
+}
+
 /// Answers are `E5a`: exists since 5 with the value a; `R5` removed; `X` or `Xa` unknown; `+` something else.
 fn answer(text: &str) -> Vec<u8> {
     if text == "+" {

@@ -105,7 +105,7 @@ fn set(store: &mut Store, keys: Arguments<'_>, args: Arguments<'_>, out: &mut Ve
         gone => gone.clone(),
     };
     if let Some(known) = known.filter(|known| is_newer(known, time)) {
-        return Ok(too_late(&known, out));
+        return Ok(too_late(&[known], out));
     }
     let reply = notes.ask(&command);
     if !reply.is_error() {
@@ -177,8 +177,8 @@ fn put(store: &mut Store, keys: Arguments<'_>, args: Arguments<'_>, out: &mut Ve
     let (options, count) = (size_of(args, 1)?, size_of(args, 2)?);
     let time = number_of(stamp)?;
     let gone = notes.score(notes.second, key)?;
-    if let Some(gone) = gone.as_ref().filter(|gone| is_newer(gone, time)) {
-        return Ok(too_late(gone, out));
+    if let Some(gone) = gone.clone().filter(|gone| is_newer(gone, time)) {
+        return Ok(too_late(&[gone], out));
     }
     let (added, removed) = notes.kept_of(key);
     let width = if command == b"SADD" { 1 } else { 2 };

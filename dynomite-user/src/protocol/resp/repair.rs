@@ -8,7 +8,9 @@
 //! `._run-set`, is ours alone: keys that were changed lately by a command that builds on what it finds.
 //!
 //! - A read answers `[status, time, value]`: `E` it exists, `R` it was removed, `X` nothing is known (then the time is 0).
-//! - A write that comes too late, behind a newer one, changes nothing and answers `[O, time of the newer one]`.
+//! - A write that comes too late, behind a newer one, changes nothing and answers `[O, time of the newer one]`; of several
+//!   keys or fields those that are not late are written, and there are as many times as there are newer ones, the latest
+//!   first.
 
 mod rules;
 mod scripts;
@@ -33,6 +35,8 @@ pub struct Rewrite {
     rule: Rule,
     /// Integers that Lua could not hold come as strings.
     pub is_integer: bool,
+    /// Whoever executes it says OK.
+    pub says_ok: bool,
 }
 
 /// Arguments of a call; few need more.
@@ -52,7 +56,12 @@ impl Rewrite {
             return None;
         }
         let is_integer = matches!(request.command.name, "incr" | "decr" | "incrby" | "decrby" | "hincrby");
-        Some(Rewrite { rule, is_integer })
+        let says_ok = match request.command.name {
+            "setex" | "psetex" | "mset" | "hmset" => true,
+            "set" => !request.arguments().skip(3).any(|option| option.eq_ignore_ascii_case(b"get")),
+            _ => false,
+        };
+        Some(Rewrite { rule, is_integer, says_ok })
     }
 
     pub fn is_read(&self) -> bool {
@@ -62,6 +71,21 @@ impl Rewrite {
     /// Does it leave notes that may be forgotten when every replica has them?
     pub fn is_removal(&self) -> bool {
         matches!(self.rule, Rule::Remove | Rule::RemoveFields)
+    }
+
+    /// Is it skipped where something newer is known? The replies of others may look as if they were.
+    fn may_be_late(&self) -> bool {
+        matches!(self.rule, Rule::Set | Rule::SetMany | Rule::Remove | Rule::Put | Rule::RemoveFields)
+    }
+
+    /// The times of newer writes, the latest first, if the reply says that this one came too late.
+    pub fn late_behind<'a>(&self, reply: &'a [u8]) -> Option<impl Iterator<Item = u64> + use<'a>> {
+        if self.may_be_late() { late_behind(reply) } else { None }
+    }
+
+    /// The latest of them.
+    pub fn too_late(&self, reply: &[u8]) -> Option<u64> {
+        self.late_behind(reply)?.next()
     }
 
     /// Does its reply count what it found? Replicas that executed it may count differently: to one of them a repair may have
@@ -370,12 +394,19 @@ impl<'a> Held<'a> {
     }
 }
 
-/// The time of the newer write, if the reply says that this one came too late.
+/// For what brings a replica up to date: the time of what is newer there.
 pub fn too_late(reply: &[u8]) -> Option<u64> {
-    match tagged(reply)? {
-        (2, b'O', rest) => parse(bulk(element(rest)?.0)?),
-        _ => None,
+    late_behind(reply)?.next()
+}
+
+fn late_behind(reply: &[u8]) -> Option<impl Iterator<Item = u64>> {
+    let mut words = Arguments::of(reply);
+    if !reply.starts_with(b"*") || words.next()? != b"O" {
+        return None;
     }
+    let latest = parse(words.next()?)?;
+    // A time that we cannot read is none that we gave.
+    Some(std::iter::once(latest).chain(words.map(|time| parse(time).unwrap_or_default())))
 }
 
 /// The datastore does not have the script.

@@ -157,25 +157,28 @@ impl<'a> Notes<'a> {
     }
 }
 
-/// The latest of the times that were newer than a write's.
+/// The times that were newer than a write's, the latest first.
 #[derive(Default)]
-pub struct Late(Option<Vec<u8>>);
+pub struct Late(Vec<Vec<u8>>);
 
 impl Late {
     /// Is what is known newer? Then it is taken notice of.
     pub fn takes(&mut self, known: Option<&[u8]>, time: f64) -> bool {
         let Some(known) = known.filter(|known| is_newer(known, time)) else { return false };
-        if self.0.as_ref().is_none_or(|late| parse_float(late).is_some_and(|late| is_newer(known, late))) {
-            self.0 = Some(known.to_vec());
+        let latest = self.0.first();
+        if latest.is_none_or(|latest| latest != known) {
+            let leads = latest.and_then(|latest| parse_float(latest)).is_some_and(|latest| is_newer(known, latest));
+            self.0.push(known.to_vec());
+            if leads {
+                let last = self.0.len() - 1;
+                self.0.swap(0, last);
+            }
         }
         true
     }
 
     pub fn or(self, out: &mut Vec<u8>, reply: impl FnOnce(&mut Vec<u8>)) {
-        match self.0 {
-            Some(late) => too_late(&late, out),
-            None => reply(out),
-        }
+        if self.0.is_empty() { reply(out) } else { too_late(&self.0, out) }
     }
 }
 
@@ -231,10 +234,10 @@ fn bulk(frame: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((rest.get(..len)?, rest.get(len + 2..)?))
 }
 
-pub fn too_late(known: &[u8], out: &mut Vec<u8>) {
-    encode::array_head(2, out);
+pub fn too_late(times: &[Vec<u8>], out: &mut Vec<u8>) {
+    encode::array_head(1 + times.len(), out);
     encode::bulk(b"O", out);
-    encode::bulk(known, out);
+    times.iter().for_each(|time| encode::bulk(time, out));
 }
 
 pub fn is_newer(known: &[u8], time: f64) -> bool {

@@ -22,7 +22,7 @@ for from = 1, count, 500 do
     local dropped = score(removed, name)
     local known = dropped or score(added, name)
     if newer(known, time) then
-      if not late or newer(known, tonumber(late)) then late = known end
+      late = behind(late, known)
     else
       names[#names + 1] = {name, dropped, options > 0 and score(key, name)}
       for part = at, at + width - 1 do call[#call + 1] = ARGV[part] end
@@ -48,5 +48,5 @@ if stamped then
   if fresh and tonumber(ARGV[5]) > 0 then redis.call('PEXPIRE', key, ARGV[5]) end
   tidy(first, second, time)
 end
-if late then return {'O', late} end
+if late then return late end
 return type(reply) == 'number' and sum or reply

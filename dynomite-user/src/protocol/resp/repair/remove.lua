@@ -5,7 +5,7 @@ for at = 1, #KEYS - 2 do
   local key = KEYS[at]
   local known = score(second, key)
   if newer(known, time) then
-    if not late or newer(known, tonumber(late)) then late = known end
+    late = behind(late, known)
   else
     local reply = redis.pcall(ARGV[1], key)
     if failed(reply) then return reply end
@@ -16,5 +16,5 @@ for at = 1, #KEYS - 2 do
   end
 end
 tidy(second, first, time)
-if late then return {'O', late} end
+if late then return late end
 return result

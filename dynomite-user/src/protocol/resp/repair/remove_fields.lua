@@ -9,7 +9,7 @@ for from = 1, count, 500 do
     local name = ARGV[at]
     local known = score(added, name)
     if newer(known, time) then
-      if not late or newer(known, tonumber(late)) then late = known end
+      late = behind(late, known)
     else
       names[#names + 1], there[#there + 1] = name, known
     end
@@ -31,5 +31,5 @@ if redis.call('EXISTS', key) == 0 then
   redis.call('DEL', added)
 end
 tidy(second, first, time)
-if late then return {'O', late} end
+if late then return late end
 return sum

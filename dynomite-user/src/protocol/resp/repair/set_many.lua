@@ -6,7 +6,7 @@ for at = 1, #KEYS - 2 do
   local gone = score(second, key)
   local known = gone or score(first, key)
   if newer(known, time) then
-    if not late or newer(known, tonumber(late)) then late = known end
+    late = behind(late, known)
   else
     local reply = redis.pcall('SET', key, ARGV[3 + at])
     if failed(reply) then return reply end
@@ -16,5 +16,5 @@ for at = 1, #KEYS - 2 do
   end
 end
 tidy(first, second, time)
-if late then return {'O', late} end
+if late then return late end
 return redis.status_reply('OK')

@@ -149,9 +149,37 @@ fn answers() {
     {
         check(reply, None);
     }
-    assert_eq!(too_late(b"*2\r\n$1\r\nO\r\n$2\r\n17\r\n"), Some(17));
-    assert_eq!(too_late(b"*2\r\n$1\r\nE\r\n$2\r\n17\r\n"), None);
-    assert_eq!(too_late(b"$-1\r\n"), None);
+}
+
+#[test]
+fn writes_that_came_too_late() {
+    let check = |line: &str, reply: &str, expected: &[u64]| {
+        let rewrite = with_request(line, |request| Rewrite::of(request).unwrap());
+        let times: Vec<u64> = rewrite.late_behind(reply.as_bytes()).into_iter().flatten().collect();
+        assert_eq!(times, expected, "{line}: {reply}");
+    };
+    check("set k v", "*2\r\n$1\r\nO\r\n$2\r\n17\r\n", &[17]);
+    check("mset a 1 b 2", "*3\r\n$1\r\nO\r\n$2\r\n17\r\n$1\r\n9\r\n", &[17, 9]);
+    check("mset a 1 b 2", "*3\r\n$1\r\nO\r\n$2\r\n17\r\n$3\r\n9.5\r\n", &[17, 0]);
+    for reply in
+        ["*2\r\n$1\r\nE\r\n$2\r\n17\r\n", "*2\r\n$1\r\nO\r\n$3\r\n1.5\r\n", "*1\r\n$1\r\nO\r\n", "$-1\r\n", "+OK\r\n"]
+    {
+        check("set k v", reply, &[]);
+    }
+    // A member and its score.
+    check("zpopmin z", "*2\r\n$1\r\nO\r\n$2\r\n17\r\n", &[]);
+}
+
+#[test]
+fn what_says_ok_wherever_it_is_executed() {
+    let ok = ["set k v", "set k v ex 5 nx", "setex k 5 v", "psetex k 5 v", "mset a 1 b 2", "hmset h f v"];
+    let other = ["set k v px 5 GET", "setnx k v", "getset k v", "hset h f v", "del k", "incr k"];
+    for (lines, expected) in [(ok, true), (other, false)] {
+        for line in lines {
+            let rewrite = with_request(line, |request| Rewrite::of(request).unwrap());
+            assert_eq!(rewrite.says_ok, expected, "{line}");
+        }
+    }
 }
 
 #[test]

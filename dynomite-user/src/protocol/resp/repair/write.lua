@@ -5,6 +5,14 @@ end
 local function forget(key)
   redis.call('DEL', kept_of(key))
 end
+-- What came too late: the latest of the times that are newer, and the others.
+local function behind(late, known)
+  if not late then return {'O', known} end
+  if known == late[2] then return late end
+  if newer(known, tonumber(late[2])) then known, late[2] = late[2], known end
+  late[#late + 1] = known
+  return late
+end
 -- A name moves from one index to the other, or stays; its time never goes back.
 local function move(into, from, name, stamp)
   local there, here = score(from, name), score(into, name)
