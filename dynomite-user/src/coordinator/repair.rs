@@ -1,6 +1,6 @@
 //! Read repair: requests are asked in a form that leaves times behind, answers are judged by their times, and replicas
 //! that are behind get what they missed.
-//! Owns: the times given to writes, and what is asked on our own account. Knows nothing of: scripts, sockets.
+//! Owns: what is asked on our own account. Knows nothing of: scripts, sockets.
 //!
 //! - A read takes the newest of the answers that its level needs. Stragglers are judged too. A replica that is behind is
 //!   sent what the newest one holds, asked for once more with its time to live, under the newest one's time.
@@ -13,7 +13,9 @@
 //!   later write of the same key is under way by then, which it would overwrite.
 //! - A removal that every replica confirmed is forgotten by all of them, once no older write can be under way any more.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod times;
+
+use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
 
@@ -22,6 +24,7 @@ use super::gather::{Gather, Outcome};
 use super::route::Part;
 use super::*;
 use crate::protocol::resp::repair::{self as wire, Call, Held, Rewrite, Script, Status};
+use times::{Times, Writing};
 
 /// How a rewritten request stands; beside its `Fan`.
 pub(super) struct Repair {
@@ -131,115 +134,6 @@ impl Mending {
         if self.later.len() < LATER_MAX && self.looks.insert(token) {
             self.later.push_back((at, Later::Look(look)));
         }
-    }
-}
-
-/// Times for writes: milliseconds since 1970. Those of one key grow from write to write, and stay ahead of what was seen
-/// of other nodes, whose clocks may be ahead of ours.
-#[derive(Default)]
-struct Times {
-    /// By the key's token; empty until the first write. Keys that share a slot share its times: to forget one key's for
-    /// another one would let its next write come too late.
-    slots: Vec<Slot>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Slot {
-    /// The last time given.
-    last: u64,
-    /// The latest time seen.
-    seen: u64,
-}
-
-const SLOTS: usize = 1024;
-/// How far keys that are written more than once in each millisecond may run ahead of the clock: beyond that, writes share
-/// a time. Nodes that write the same key must wait for as long to be heard.
-const AHEAD_MILLIS: u64 = 100;
-
-impl Times {
-    /// The time of a write of these keys.
-    fn next(&mut self, tokens: &[u32], clock: u64) -> u64 {
-        let time = tokens.iter().map(|token| self.slot(*token).next(clock)).max().unwrap_or(clock);
-        tokens.iter().for_each(|token| self.slot(*token).last = time);
-        time
-    }
-
-    /// Another node gave this time to these keys.
-    fn see(&mut self, tokens: &[u32], time: u64) {
-        for token in tokens {
-            let slot = self.slot(*token);
-            slot.seen = slot.seen.max(time);
-        }
-    }
-
-    fn slot(&mut self, token: u32) -> &mut Slot {
-        if self.slots.is_empty() {
-            self.slots = vec![Slot::default(); SLOTS];
-        }
-        &mut self.slots[token as usize % SLOTS]
-    }
-}
-
-impl Slot {
-    fn next(&self, clock: u64) -> u64 {
-        // Where a clock was before it was set back is another clock to be ahead of.
-        let was_set_back = self.last > clock.max(self.seen) + AHEAD_MILLIS;
-        let ahead = clock.max(self.seen).max(if was_set_back { self.last } else { 0 });
-        let next = (self.last.max(self.seen) + 1).min(ahead + AHEAD_MILLIS);
-        clock.max(next).max(self.last)
-    }
-}
-
-/// Keys that are being written, by their tokens.
-#[derive(Default)]
-struct Writing {
-    keys: BTreeMap<u32, Given>,
-}
-
-/// Times that writes of one key were given first, which is the order in which they were asked, and how many of these are
-/// under way. Those behind one that is under way are kept: milliseconds, so that they are not many.
-type Given = VecDeque<(u64, usize)>;
-
-impl Writing {
-    fn begin(&mut self, repair: &Repair) {
-        for token in &repair.tokens {
-            let given = self.keys.entry(*token).or_default();
-            match given.binary_search_by_key(&repair.first, |(time, _)| *time) {
-                Ok(at) => given[at].1 += 1,
-                Err(at) => given.insert(at, (repair.first, 1)),
-            }
-        }
-    }
-
-    fn end(&mut self, repair: &Repair) {
-        for token in &repair.tokens {
-            let Some(given) = self.keys.get_mut(token) else { continue };
-            if let Ok(at) = given.binary_search_by_key(&repair.first, |(time, _)| *time) {
-                given[at].1 -= 1;
-            }
-            while given.front().is_some_and(|(_, count)| *count == 0) {
-                given.pop_front();
-            }
-            if given.is_empty() {
-                self.keys.remove(token);
-            }
-        }
-    }
-
-    /// Was one of its keys written again since?
-    fn is_overtaken(&self, repair: &Repair) -> bool {
-        let last = |token| self.keys.get(token).and_then(|given: &Given| given.back()).map_or(0, |(time, _)| *time);
-        repair.tokens.iter().any(|token| last(token) > repair.first)
-    }
-
-    /// Does the reply say that it was skipped, and only for later writes of ours?
-    fn is_overtaken_at(&self, repair: &Repair, reply: Reply<'_>) -> bool {
-        let Some(mut times) = repair.rewrite.late_behind(reply.frame) else { return false };
-        let own = repair.spelled.call.time();
-        times.all(|time| {
-            let gave = |given: &Given| given.binary_search_by_key(&time, |(time, _)| *time).is_ok();
-            time > own && repair.tokens.iter().any(|token| self.keys.get(token).is_some_and(gave))
-        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Times, judging, and who is asked what in the end.
 
+use super::times::{AHEAD_MILLIS, SLOTS};
 use super::*;
 use crate::coordinator::testing::{self, Recorder};
 use crate::protocol::resp::encode;
