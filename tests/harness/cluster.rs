@@ -114,6 +114,16 @@ impl Cluster {
                 let others = self.members.len() as u64 - 1;
                 member.node.try_stat("peers_up").is_some_and(|up| up == others)
             });
+            // Up is a peer with one link; a worker whose own is still being dialled would refuse what it is asked.
+            let yaml = member.node.settings.yaml();
+            let given = |key| yaml.lines().find_map(|line| line.trim().strip_prefix(key)?.trim().parse::<u64>().ok());
+            let each = |key| given(key).unwrap_or(1);
+            let links = each("workers:") * each("local_peer_connections:").min(each("remote_peer_connections:"));
+            until("every worker is connected to all others", || {
+                let metrics = member.node.get("/metrics");
+                let all = metrics.lines().filter(|line| line.starts_with("dynomite_peers_links{"));
+                all.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).all(|up| up >= links)
+            });
         }
         for member in &self.members {
             until("a node has found its datastore", || member.node.serves());

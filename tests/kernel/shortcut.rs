@@ -38,6 +38,15 @@ fn straight(node: &Node) -> (u64, u64) {
     (of("short_to_datastore"), of("short_to_daemon"))
 }
 
+/// An error is something else than a damaged value.
+#[track_caller]
+fn holds(reply: &Value, expected: &[u8], what: &str) {
+    match reply {
+        Value::Bulk(value) => assert!(value == expected, "{what} is damaged"),
+        other => panic!("{what}: {other:?}"),
+    }
+}
+
 fn ordered(lines: &[&str], seconds: u64, disturb: impl Fn(&Node, &AtomicBool) + Sync) {
     let _alone = crate::alone();
     let Some((_datastore, node)) = node(lines) else { return };
@@ -80,7 +89,7 @@ fn shortcut_switched_off_and_on_under_load_loses_nothing() {
 #[test]
 fn shortcut_with_large_values_both_ways() {
     let _alone = crate::alone();
-    let Some((_datastore, node)) = node(&[]) else { return };
+    let Some((_datastore, node)) = node(&["timeout: 60000"]) else { return };
     let mut random = Random::from_seed(random::seed());
     for (len, times) in [(16 << 10, 200), (1 << 20, 20), (20 << 20, 3)] {
         let values: Vec<Vec<u8>> = (0..times).map(|_| random.bytes(len)).collect();
@@ -96,7 +105,7 @@ fn shortcut_with_large_values_both_ways() {
             });
             for value in &values {
                 assert_eq!(client.reply(), Value::ok());
-                assert!(client.reply() == Value::Bulk(value.clone()), "a value of {len} bytes is damaged");
+                holds(&client.reply(), value, &format!("a value of {len} bytes"));
             }
         });
     }
@@ -132,10 +141,10 @@ fn shortcut_parks_little_before_a_datastore_that_stands_still() {
     });
     for (number, value) in values.into_iter().enumerate() {
         client.send(&request(["GET", &format!("k{number}")]));
-        assert!(client.reply() == Value::Bulk(value), "value {number} is damaged");
+        holds(&client.reply(), &value, &format!("value {number}"));
     }
     client.send(&request(["GET", "large"]));
-    assert!(client.reply() == Value::Bulk(large), "the large value is damaged");
+    holds(&client.reply(), &large, "the large value");
     // And straight again from then on.
     let before = straight(&node).0;
     client.send(&request(["GET", "nothing"]).repeat(2));
@@ -146,7 +155,7 @@ fn shortcut_parks_little_before_a_datastore_that_stands_still() {
 #[test]
 fn shortcut_and_a_client_that_does_not_read() {
     let _alone = crate::alone();
-    let Some((datastore, node)) = node(&["workers: 1"]) else { return };
+    let Some((datastore, node)) = node(&["workers: 1", "timeout: 60000"]) else { return };
     let value: Vec<u8> = (0..20 << 20).map(|at| (at % 251) as u8).collect();
     datastore.client().call([&b"SET"[..], b"big", &value]);
     let (mut stalled, mut other) = (node.client(), node.client());
@@ -161,7 +170,7 @@ fn shortcut_and_a_client_that_does_not_read() {
     let used = datastore.process().cpu() - cpu;
     assert!(used < Duration::from_millis(100), "the datastore used {used:?} in a second");
     for number in 0..3 {
-        assert!(stalled.reply() == Value::Bulk(value.clone()), "reply {number} is damaged");
+        holds(&stalled.reply(), &value, &format!("reply {number}"));
     }
 }
 

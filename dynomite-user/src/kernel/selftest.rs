@@ -57,6 +57,8 @@ use hold;
 
 /// Nothing here takes longer, unless it never ends. A machine that is busy when the node starts is slow, not broken.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// So often a daemon looks although nothing woke it.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// Every trial of `route`, or those up to the first fault.
 pub fn run(path: &Arc<FastPath>) -> Vec<Trial> {
@@ -304,13 +306,18 @@ fn answer_all(node: &TcpStream, flow: &mut Flow, reply: &[u8]) -> Outcome {
 }
 
 fn wait_readable(socket: &impl AsFd) -> Outcome {
+    hold!(is_readable(socket, PATIENCE)?, "nothing woke the daemon");
+    Ok(())
+}
+
+/// Is there something to read, within this time?
+fn is_readable(socket: &impl AsFd, patience: Duration) -> Result<bool, Fault> {
     let mut poll = mio::Poll::new()?;
     let fd = socket.as_fd().as_raw_fd();
     poll.registry().register(&mut mio::unix::SourceFd(&fd), mio::Token(0), mio::Interest::READABLE)?;
     let mut events = mio::Events::with_capacity(1);
-    poll.poll(&mut events, Some(PATIENCE))?;
-    hold!(!events.is_empty(), "nothing woke the daemon");
-    Ok(())
+    poll.poll(&mut events, Some(patience))?;
+    Ok(!events.is_empty())
 }
 
 fn words(bytes: &[u8]) -> String {

@@ -4,7 +4,7 @@
 use mio::{Interest, Registry, Token};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-use super::buffer::{Inbox, Outbox, Pool, write_now};
+use super::buffer::{Inbox, Outbox, Pool, read_once, write_now};
 use super::stream::Stream;
 use super::worker::Kernel;
 use crate::kernel::{More, push};
@@ -47,6 +47,15 @@ pub struct Client {
     pub kernel: Kernel,
 }
 
+/// What one read brought.
+pub struct Read {
+    pub count: usize,
+    /// Its room was filled: then there may be more.
+    pub filled: bool,
+    /// It is in the scratch space, which starts with so many bytes, and the inbox is empty; else it is in the inbox.
+    pub in_scratch: Option<usize>,
+}
+
 /// Smaller ones are worth a copy: what else this wake-up brings goes out with them.
 const WRITE_NOW_BYTES: usize = 48 << 10;
 
@@ -74,6 +83,22 @@ impl Client {
             received: 0,
             kernel: Kernel::default(),
         }
+    }
+
+    /// Reads once. Into `scratch` if nothing is incomplete, or if there is so much that a copy of what is incomplete is
+    /// worth it.
+    pub fn read(&mut self, scratch: &mut [u8], is_much: bool, pool: &mut Pool) -> std::io::Result<Read> {
+        let kept = self.inbox.len();
+        if kept > 0 && !(is_much && kept.max(self.need) <= scratch.len() / 2) {
+            self.inbox.make_room(self.need, pool);
+            let (count, filled) = self.inbox.read_from(&mut self.stream)?;
+            return Ok(Read { count, filled, in_scratch: None });
+        }
+        let (before, room) = scratch.split_at_mut(kept);
+        let count = read_once(&mut self.stream, room)?;
+        before.copy_from_slice(self.inbox.bytes());
+        self.inbox.clear();
+        Ok(Read { count, filled: count == room.len(), in_scratch: Some(kept + count) })
     }
 
     /// Queues bytes. Large ones go out at once when nothing is queued before them, which saves a copy.

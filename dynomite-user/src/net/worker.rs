@@ -11,8 +11,7 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Waker};
 
-use super::buffer::read_once;
-use super::client::Client;
+use super::client::{Client, Read};
 use super::listener::Listener;
 use super::peer_in::Role;
 use super::perform::{Io, Source};
@@ -405,37 +404,22 @@ impl Worker {
             if !client.readable || !may_read {
                 return;
             }
-            let kept = client.inbox.len();
-            // After a read that filled its room there is more: worth a copy of what is incomplete, to read much at once.
-            let is_aside = kept == 0 || read > 0 && kept.max(client.need) <= SCRATCH_BYTES / 2;
-            let read = match is_aside {
-                true => {
-                    self.scratch[..kept].copy_from_slice(client.inbox.bytes());
-                    let room = &mut self.scratch[kept..];
-                    read_once(&mut client.stream, room).map(|count| (count, count == room.len()))
-                }
-                false => {
-                    client.inbox.make_room(client.need, &mut self.io.pool);
-                    client.inbox.read_from(&mut client.stream)
-                }
-            };
-            match read {
-                Ok((0, _)) => {
+            // After a read that filled its room there is more.
+            match client.read(&mut self.scratch, read > 0, &mut self.io.pool) {
+                Ok(Read { count: 0, .. }) => {
                     client.readable = false;
                     client.deaf = true;
                     self.coordinator.finish(ClientId(index as u32), &mut self.io);
                     return;
                 }
-                Ok((count, filled)) => {
+                Ok(Read { count, filled, in_scratch }) => {
                     // A short read means an empty socket, unless its end is near: then read on to see it.
                     client.readable = filled || client.read_closed;
                     client.received += count as u64;
                     self.stats.add(Stat::client_bytes_in, count as u64);
-                    if is_aside {
-                        client.inbox.clear();
-                        self.handle_scratch(index, kept + count);
-                    } else {
-                        self.handle_inbox(index);
+                    match in_scratch {
+                        Some(len) => self.handle_scratch(index, len),
+                        None => self.handle_inbox(index),
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -14,7 +14,8 @@ use socket2::SockRef;
 use super::super::Language::{self, Memcache, Resp};
 use super::super::{Keys, Owed, Progress, Refused, Released, Routing, Turn, sys};
 use super::{
-    Fault, Line, Outcome, PATIENCE, Rig, answer_all, bulk, commands, get, hold, set, until, wait_readable, words,
+    Fault, GLANCE, Line, Outcome, PATIENCE, Rig, answer_all, bulk, commands, get, hold, is_readable, set, until,
+    wait_readable, words,
 };
 
 /// What is spoken, what is tried, how.
@@ -469,6 +470,7 @@ fn mixed(rig: &Rig) -> Outcome {
             let mut inbox = Vec::new();
             let mut space = vec![0; 1 << 14];
             let mut waiting = false;
+            let (mut seen, mut seen_at) = (flow.view(), Instant::now());
             loop {
                 let mut is_end = false;
                 loop {
@@ -510,11 +512,16 @@ fn mixed(rig: &Rig) -> Outcome {
                     Turn::Wait => waiting = true,
                     other => return Err(Fault::from(format!("{other:?}"))),
                 }
+                if flow.view() != seen {
+                    (seen, seen_at) = (flow.view(), Instant::now());
+                }
+                hold!(seen_at.elapsed() < PATIENCE, "nothing moves: {seen:?}, {} bytes incomplete", inbox.len());
                 if waiting {
                     waiting = false;
                     std::thread::yield_now();
                 } else {
-                    wait_readable(node)?;
+                    // All may be routed for a while; and a worker looks at its flows now and then, too.
+                    is_readable(node, GLANCE)?;
                 }
             }
         });
