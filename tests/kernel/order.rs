@@ -169,7 +169,9 @@ fn hear(client: &mut Client, (request, expected): &Asked) {
             let at = got.iter().zip(part).position(|(got, part)| got != part).unwrap_or_default();
             let shown = |bytes: &[u8]| bytes[at..bytes.len().min(at + 60)].escape_ascii().to_string();
             let request = request[..request.len().min(60)].escape_ascii();
-            panic!("to {request} after {at} bytes\n should come {}\n is          {}", shown(part), shown(&got));
+            // Of an error all that it says.
+            let more = if got.starts_with(b"-") { client.line() } else { String::new() };
+            panic!("to {request} after {at} bytes\n should come {}\n is          {}{more}", shown(part), shown(&got));
         }
     }
 }
