@@ -11,14 +11,13 @@ use crate::{Args, machine, node};
 pub fn run(args: &Args) -> Result<()> {
     machine::raise_open_files()?;
     let Some(datastore) = Datastore::redis() else { bail!("redis-server is needed") };
-    let with = |shortcut: bool| {
-        node::ours(args, &datastore).line(&format!("kernel: {{mode: required, flows_max: 0, shortcut: {shortcut}}}"))
-    };
+    // One node of a host has the kernel for a datastore.
+    let with = |kernel: &str| node::ours(args, &datastore).line(&format!("kernel: {{{kernel}}}"));
     let places = [
         Place::direct(&datastore),
-        Place::node("over TCP", with(false)),
-        Place::node("over TCP, again", with(false)),
-        Place::node("shortcut", with(true)),
+        Place::node("over TCP", with("mode: off")),
+        Place::node("over TCP, again", with("mode: off")),
+        Place::node("shortcut", with("mode: required, flows_max: 0, shortcut: true")),
     ];
     for value_bytes in [100, 16 << 10] {
         Load::new(Verb::Get, value_bytes, 1, 1).fill(datastore.address())?;
