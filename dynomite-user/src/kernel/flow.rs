@@ -403,13 +403,17 @@ impl Flow {
         }
     }
 
-    /// Is every answer of the kernel's in the client's socket, or never to come there?
+    /// Has every answer of the kernel's left the client's socket, or will it never come there?
     pub fn is_delivered(&mut self, client: BorrowedFd<'_>) -> bool {
         let view = self.view();
-        match &mut self.stage {
-            Stage::Adopted(adopted) => !matches!(adopted.delivery(&view, client), Delivery::Due),
-            _ => true,
+        if let Stage::Adopted(adopted) = &mut self.stage
+            && let Delivery::Due = adopted.delivery(&view, client)
+        {
+            return false;
         }
+        // On 5.10 they may wait there for more.
+        let _ = push(&client);
+        sys::unsent(client).is_ok_and(|bytes| bytes == 0)
     }
 
     /// Takes the client out of the kernel, if nothing of it is there. The caller has read until nothing was left, and may

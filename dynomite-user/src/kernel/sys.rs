@@ -95,6 +95,15 @@ pub fn written(socket: BorrowedFd<'_>) -> io::Result<u64> {
     }
 }
 
+/// Bytes that were put into the socket and not sent for a first time yet.
+pub fn unsent(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    const SIOCOUTQNSD: libc::Ioctl = 0x894b;
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: it writes one int.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCOUTQNSD, &raw mut bytes) })?;
+    Ok(bytes as u64)
+}
+
 /// What TCP has counted for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traffic {

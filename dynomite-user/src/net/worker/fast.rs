@@ -523,8 +523,10 @@ impl Worker {
         let is_answered = self.coordinator.outstanding(ClientId(index as u32)) == 0;
         let Some(client) = self.io.clients.get_mut(index) else { return };
         let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
-        // Else the reset would overtake an answer of the kernel's: at the next look at all flows, then.
-        if is_answered && leg.flow.is_delivered(client.stream.as_fd()) {
+        // Else the reset would overtake an answer of the kernel's: at the next look at all flows, then. Who does not read
+        // answers is not waited for for ever.
+        let is_late = self.io.now.since(leg.seen_at) > self.settings.timeout;
+        if is_answered && (leg.flow.is_delivered(client.stream.as_fd()) || is_late) {
             self.reset_client(index, Reset::Overlap);
         }
     }
