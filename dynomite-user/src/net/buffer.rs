@@ -150,6 +150,9 @@ pub fn read_once(source: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
     }
 }
 
+/// Smaller ones are worth a copy: what else this wake-up brings goes out with them.
+const WRITE_NOW_BYTES: usize = 48 << 10;
+
 /// What is to be written.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -173,6 +176,20 @@ impl Outbox {
         }
         self.space[self.end..self.end + bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
+    }
+
+    /// Queues bytes. Large ones go out at once if there is a sink and nothing is queued before them, which saves a copy.
+    pub fn write_or_push(&mut self, bytes: &[u8], sink: Option<&mut impl Write>, pool: &mut Pool) {
+        let mut rest = bytes;
+        if let Some(sink) = sink
+            && self.is_empty()
+            && bytes.len() >= WRITE_NOW_BYTES
+        {
+            rest = &bytes[write_now(sink, bytes)..];
+        }
+        if !rest.is_empty() {
+            self.push(rest, pool);
+        }
     }
 
     #[cold]

@@ -4,7 +4,7 @@
 use mio::{Interest, Registry, Token};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-use super::buffer::{Inbox, Outbox, Pool, read_once, write_now};
+use super::buffer::{Inbox, Outbox, Pool, read_once};
 use super::stream::Stream;
 use super::worker::Kernel;
 use crate::kernel::{More, push};
@@ -56,9 +56,6 @@ pub struct Read {
     pub in_scratch: Option<usize>,
 }
 
-/// Smaller ones are worth a copy: what else this wake-up brings goes out with them.
-const WRITE_NOW_BYTES: usize = 48 << 10;
-
 impl Client {
     pub fn new(stream: Stream, token: Token, decoder: Option<Decoder>, role: super::peer_in::Role) -> Client {
         Client {
@@ -101,17 +98,10 @@ impl Client {
         Ok(Read { count, filled: count == room.len(), in_scratch: Some(kept + count) })
     }
 
-    /// Queues bytes. Large ones go out at once when nothing is queued before them, which saves a copy.
+    /// Queues bytes; see `Outbox::write_or_push`.
     pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
-        let mut bytes = bytes;
-        let may_write = self.outbox.is_empty() && !self.waits_to_write && !self.kernel.has_leg();
-        if bytes.len() >= WRITE_NOW_BYTES && may_write {
-            bytes = &bytes[write_now(&mut self.stream, bytes)..];
-            if bytes.is_empty() {
-                return;
-            }
-        }
-        self.outbox.push(bytes, pool);
+        let may_write = !self.waits_to_write && !self.kernel.has_leg();
+        self.outbox.write_or_push(bytes, may_write.then_some(&mut self.stream), pool);
     }
 
     /// `Ok(true)`: everything is out.

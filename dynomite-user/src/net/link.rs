@@ -224,20 +224,13 @@ impl Link {
         self.inbox.shrink(INBOX_BYTES);
     }
 
-    /// Queues bytes. Large ones go out at once when nothing is queued before them, which saves a copy.
+    /// Queues bytes; see `Outbox::write_or_push`.
     pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
-        let mut bytes = bytes;
-        if bytes.len() >= WRITE_NOW_BYTES
-            && self.outbox.is_empty()
-            && !self.waits_to_write
-            && let State::Up { stream } = &mut self.state
-        {
-            bytes = &bytes[super::buffer::write_now(stream, bytes)..];
-            if bytes.is_empty() {
-                return;
-            }
-        }
-        self.outbox.push(bytes, pool);
+        let sink = match &mut self.state {
+            State::Up { stream } if !self.waits_to_write => Some(stream),
+            _ => None,
+        };
+        self.outbox.write_or_push(bytes, sink, pool);
     }
 
     /// Queues bytes, and leaves them there.
@@ -294,6 +287,3 @@ impl Link {
         self.state = State::Down { retry_at: now + pause };
     }
 }
-
-/// Smaller ones are worth a copy: what else this wake-up brings goes out with them.
-const WRITE_NOW_BYTES: usize = 48 << 10;
