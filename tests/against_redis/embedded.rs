@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dynomite_tests::random::seed;
-use dynomite_tests::{Client, Random, Value};
+use dynomite_tests::{Client, Random, Value, resp};
 use dynomite_user::embedded::redis::{Hub, SessionId, Store};
 
 use crate::redis;
@@ -173,18 +173,10 @@ fn random_commands() {
 }
 
 /// Everything that a walk hands out, in one order.
-fn walk(mut step: impl FnMut(&str) -> Value) -> Vec<String> {
-    let (mut cursor, mut found) = ("0".to_string(), Vec::new());
-    loop {
-        let reply = step(&cursor);
-        let [next, elements] = reply.elements() else { panic!("{reply:?}") };
-        found.extend(elements.elements().iter().map(|element| format!("{element:?}")));
-        cursor = next.text();
-        if cursor == "0" {
-            found.sort();
-            return found;
-        }
-    }
+fn walk(step: impl FnMut(&str) -> Value) -> Vec<String> {
+    let mut found: Vec<_> = resp::walk(step).iter().map(|element| format!("{element:?}")).collect();
+    found.sort();
+    found
 }
 
 #[test]

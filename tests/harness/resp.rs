@@ -197,6 +197,20 @@ pub fn words(line: &str) -> Vec<u8> {
     request(line.split_whitespace())
 }
 
+/// Everything that SCAN and its like hand out, where `step` says what a cursor is answered with.
+pub fn walk(mut step: impl FnMut(&str) -> Value) -> Vec<Value> {
+    let (mut cursor, mut found) = ("0".to_owned(), Vec::new());
+    loop {
+        let reply = step(&cursor);
+        let [next, page] = reply.elements() else { panic!("{reply:?}") };
+        found.extend_from_slice(page.elements());
+        cursor = next.text();
+        if cursor == "0" {
+            return found;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

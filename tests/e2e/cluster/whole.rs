@@ -1,5 +1,6 @@
 //! One keyspace over many nodes: what asks for all of it, and what cannot be asked where keys have different owners.
 
+use dynomite_tests::resp::walk;
 use dynomite_tests::{Client, Cluster, Shape, Value, until};
 
 /// Two racks that cut the ring in two and in the same places, so that every command below has several owners.
@@ -16,17 +17,7 @@ fn names(value: &Value) -> Vec<String> {
 
 /// Every key once, whatever the order.
 fn scan(client: &mut Client, options: &str) -> Vec<String> {
-    let (mut cursor, mut found) = ("0".to_owned(), Vec::new());
-    loop {
-        let reply = client.ask(format!("SCAN {cursor} {options}").trim());
-        let [next, page] = reply.elements() else { panic!("{reply:?}") };
-        found.extend(names(page));
-        cursor = next.text();
-        if cursor == "0" {
-            found.sort();
-            return found;
-        }
-    }
+    names(&Value::Array(walk(|cursor| client.ask(format!("SCAN {cursor} {options}").trim()))))
 }
 
 #[test]
