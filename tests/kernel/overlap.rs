@@ -68,13 +68,17 @@ impl Wire {
     fn note(&mut self, packet: &[u8]) {
         let tcp = &packet[usize::from(packet[0] & 15) * 4..];
         let number = |at: usize| u32::from_be_bytes(tcp[at..at + 4].try_into().expect("four bytes"));
-        let (source, sequence, acknowledged, flags) =
-            (u16::from_be_bytes([tcp[0], tcp[1]]), number(4), number(8), tcp[13]);
+        let port = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
+        let (sequence, acknowledged, flags) = (number(4), number(8), tcp[13]);
         let payload = &tcp[usize::from(tcp[12] >> 4) * 4..];
         let end = sequence.wrapping_add(payload.len() as u32 + u32::from(flags & (SYN | FIN) != 0));
-        if source == self.client.port() {
+        if (port(0), port(2)) == (self.client.port(), self.node.port()) {
             self.next = end;
             self.acknowledged = acknowledged;
+            return;
+        }
+        if (port(0), port(2)) != (self.node.port(), self.client.port()) {
+            // Of another connection, from before there was a filter.
             return;
         }
         self.is_reset |= flags & RST != 0;
@@ -169,7 +173,11 @@ impl Scene {
         });
         assert_eq!(String::from_utf8_lossy(&self.wire.said), said);
         assert!(is_over, "the node does not reset the connection");
-        assert!(self.client.rest().is_empty() || !said.is_empty());
+        if said.is_empty() {
+            // Else the client's own TCP is no judge: it drops what acknowledges bytes that it never sent, and then the reset
+            // is not where it expects one.
+            assert!(self.client.rest().is_empty());
+        }
         assert_eq!(count(&self.node, "flows_broken"), 1);
         assert!(verdicts(&self.node, "overlap") > 0);
         self.holds("victim", false);

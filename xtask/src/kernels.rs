@@ -89,6 +89,8 @@ pub fn run(args: Args) -> Result<()> {
 struct Outcome {
     release: String,
     verdicts: BTreeMap<String, String>,
+    /// What the tests said that did not hold at once.
+    complaints: String,
 }
 
 fn one(kernel: &Kernel, daemon: &Path, tests: &Path, names: &[String], args: &Args) -> Result<Outcome> {
@@ -99,13 +101,21 @@ fn one(kernel: &Kernel, daemon: &Path, tests: &Path, names: &[String], args: &Ar
     let log = place.join("console.log");
     boot(&files.vmlinuz, &initrd, &log, args.all_seconds)?;
     let console = String::from_utf8_lossy(&fs::read(&log)?).replace('\r', "");
-    let mut outcome = Outcome { release: String::new(), verdicts: BTreeMap::new() };
+    let mut outcome = Outcome { release: String::new(), verdicts: BTreeMap::new(), complaints: String::new() };
+    let mut said = String::new();
     for line in console.lines() {
         if let Some((_, release)) = line.split_once("KERNEL ") {
             outcome.release = release.trim().to_owned();
-        }
-        if let Some((name, verdict)) = line.strip_prefix("RESULT ").and_then(|line| line.trim().split_once(' ')) {
+        } else if let Some((name, verdict)) = line.strip_prefix("RESULT ").and_then(|line| line.trim().split_once(' '))
+        {
+            if !verdict.starts_with("ok (") {
+                outcome.complaints += &format!("\n{name} on {}: {verdict}\n{said}", kernel.name);
+            }
             outcome.verdicts.insert(name.to_owned(), verdict.to_owned());
+            said.clear();
+        } else {
+            said += line;
+            said.push('\n');
         }
     }
     if outcome.release.is_empty() {
@@ -177,6 +187,7 @@ fn print(names: &[String], rows: &[(&str, Duration, Result<Outcome>)]) -> bool {
                 let _ = writeln!(out, "\n{kernel}  FAILED: {error:#}");
             }
             Ok(outcome) => {
+                let _ = write!(out, "{}", outcome.complaints);
                 let _ = writeln!(out, "\n{kernel}  ({}, {:.0} s)", outcome.release, time.as_secs_f64());
                 for name in names {
                     let verdict = outcome.verdicts.get(name).map_or("FAILED: never ended", String::as_str);
