@@ -21,6 +21,8 @@ pub(super) struct Fan {
     expect: Expect,
     pub lane: u32,
     level: ConsistencyLevel,
+    /// While replicas are held back: the deadline, and its class.
+    until: Option<(u8, Moment)>,
     /// It is asked in another form, which stands there instead of in `frame`.
     pub repair: Option<Box<Repair>>,
 }
@@ -32,6 +34,7 @@ impl Fan {
             gather: self.gather.anew(buffer),
             frame: Vec::new(),
             for_c: ForC::Unknown,
+            until: None,
             repair: Some(Box::new(repair)),
             ..*self
         }
@@ -93,6 +96,9 @@ impl Fan {
     }
 }
 
+/// Replicas that a quorum's read did not ask at first are asked when it is not answered after so long.
+const HEDGE_AFTER: Duration = Duration::from_millis(20);
+
 /// Plans number the targets that count; a copy beyond these needs no number.
 const NOBODY: u8 = u8::MAX;
 
@@ -150,7 +156,11 @@ impl Coordinator {
         let token = request.key.map(|key| self.settings.hash.token(HashTag::of(self.settings.hash_tag, key)));
         let asked = Asked { kind: command.kind, routing: command.routing, token };
         let health = |peer| effects.is_up(peer) && (peer != PeerId::SELF || self.own.serves(command.kind));
-        let plan = route::plan(asked, &self.topology, level, origin, self.settings.route, &health);
+        let mut plan = route::plan(asked, &self.topology, level, origin, self.settings.route, &health);
+        // To mend replicas, all of them must be heard.
+        if command.kind == Kind::Read && !self.control.repairs_reads() {
+            plan.hold_back(&health);
+        }
         self.stats.add(Stat::remote_peer_failover_requests, u64::from(plan.remote_failovers));
         plan
     }
@@ -189,6 +199,7 @@ impl Coordinator {
             expect: request.expect(),
             lane: task.lane,
             level: task.level,
+            until: None,
             repair,
         };
         self.open_fan(fan, teller, finish, kind, now, now, effects);
@@ -200,7 +211,7 @@ impl Coordinator {
     #[expect(clippy::too_many_arguments, reason = "what an entry is made of")]
     pub(super) fn open_fan(
         &mut self,
-        fan: Fan,
+        mut fan: Fan,
         teller: Teller,
         finish: Finish,
         kind: Kind,
@@ -208,7 +219,11 @@ impl Coordinator {
         now: Moment,
         effects: &mut impl Effects,
     ) {
-        let (class, timeout) = self.patience(kind, fan.gather.plan());
+        let (mut class, mut timeout) = self.patience(kind, fan.gather.plan());
+        if fan.gather.holds_back() {
+            fan.until = Some((class, now + timeout));
+            (class, timeout) = (CLASS_HELD_BACK, HEDGE_AFTER.min(timeout));
+        }
         self.begin_rewritten(&fan);
         let entry = Entry { teller, finish, kind, started, work: Work::Fan(Box::new(fan)) };
         let ticket = self.open(entry, class, now + timeout);
@@ -319,10 +334,11 @@ impl Coordinator {
                     self.stats.bump(Stat::reads_failed_over);
                     self.stats.bump(Stat::reads_failed_over_dc);
                 }
+                _ if fan.gather.plan().need != route::Need::One => self.stats.bump(Stat::quorum_reads_widened),
                 _ => self.stats.bump(Stat::reads_failed_over),
             }
             outcome = match fan.send(target, ticket.leg(number), *kind, &mut self.own, &self.mending.known, effects) {
-                Ok(()) => return,
+                Ok(()) => fan.gather.ask_on(),
                 Err(error) => fan.on_fault(number, fault_of(error, target.peer), &self.stats),
             };
         }
@@ -340,6 +356,20 @@ impl Coordinator {
         }
         self.mend(ticket, now, effects);
         self.end_if_quiet(ticket, now);
+    }
+
+    /// Time has passed: replicas that were held back are asked. `false`: there are none, its deadline has passed.
+    pub(super) fn widen(&mut self, ticket: Ticket, now: Moment, effects: &mut impl Effects) -> bool {
+        let Some(Entry { work: Work::Fan(fan), .. }) = self.in_flight.get_mut(ticket) else { return false };
+        let Some((class, deadline)) = fan.until.take() else { return false };
+        self.in_flight.postpone(ticket, class, deadline);
+        while let Some(Entry { work: Work::Fan(fan), .. }) = self.in_flight.get_mut(ticket) {
+            match fan.gather.widen() {
+                outcome @ Outcome::Ask(_) => self.on_outcome(ticket, outcome, None, now, effects),
+                _ => break,
+            }
+        }
+        true
     }
 
     /// A replica does not have the script that it was asked to run.
@@ -425,5 +455,49 @@ impl Coordinator {
                 self.spare.keep(repair.into_buffer());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::testing::{Recorder, ask_in, coordinator};
+
+    /// Who is asked for `get k` at DC_QUORUM, who after the hedge, and what is told after answers to legs of these numbers.
+    fn check(down: &[u32], asked: &str, hedged: &str, answers: &[(usize, &str)], told: &str) {
+        let mut coordinator = coordinator("a/r1:0 a/r2:0 a/r3:0", RouteSettings::default());
+        coordinator.control.set_read_consistency(ConsistencyLevel::DcQuorum);
+        let client = ClientId(0);
+        coordinator.connect(client, Asker::Client, Moment(0));
+        let recorder = Recorder { down: down.to_vec(), ..Recorder::default() };
+        let mut recorder = ask_in(&mut coordinator, recorder, "get k", |coordinator, request, recorder| {
+            coordinator.on_request(client, request, Moment(0), recorder);
+        });
+        let said = |recorder: &mut Recorder| std::mem::take(&mut recorder.said).join(" | ");
+        assert_eq!(said(&mut recorder), asked);
+        let hedge = Moment(0) + HEDGE_AFTER;
+        assert_eq!(coordinator.wakes_at(), Some(hedge));
+        coordinator.on_wake(hedge, &mut recorder);
+        assert_eq!(said(&mut recorder), hedged);
+        for (number, answer) in answers {
+            let (frame, leg) = (format!("+{answer}\r\n"), recorder.legs[*number]);
+            coordinator.on_reply(leg, Reply { frame: frame.as_bytes(), is_error: false }, hedge, &mut recorder);
+        }
+        coordinator.on_wake(Moment(0) + Duration::from_secs(9), &mut recorder);
+        assert_eq!((said(&mut recorder).as_str(), coordinator.in_flight()), (told, 0));
+    }
+
+    #[test]
+    fn a_replica_beyond_the_quorum_is_asked_when_one_is_slow() {
+        check(&[], "get k | 1:get k", "2:get k", &[(0, "A"), (2, "A")], "=+A");
+        check(&[], "get k | 1:get k", "2:get k", &[(0, "A"), (1, "B"), (2, "B")], "=+B");
+        let error = "=-ERR Peer: Peer Node refused connection (DC_QUORUM needs 2 of 3 racks of a, 1 answered; missing: \
+                     r2 127.0.0.2:8101, r3 127.0.0.3:8101)";
+        check(&[], "get k | 1:get k", "2:get k", &[(0, "A")], error);
+    }
+
+    #[test]
+    fn a_replica_that_is_down_is_not_among_those_asked_first() {
+        check(&[1], "get k | 2:get k", "", &[(0, "A"), (1, "A")], "=+A");
     }
 }

@@ -9,6 +9,8 @@
 //! - A write that a replica skipped for a later one of the same asker (`on_overtaken`) is as good as done there. What it
 //!   would have said is what others say.
 //! - A quorum is more than half of a datacenter's racks, so one of one, and three of four.
+//! - A read asks no more replicas than a quorum needs: the others (`Part::Spare`) when one of those fails, says something
+//!   else, or is slow (`widen`).
 //! - `Quorum` waits for a majority while one may still come, then takes the first answer that is not an error.
 //!   `SafeQuorum` takes a majority or fails. Replies that are joined from elements (MGET) may find one for each element.
 
@@ -127,7 +129,9 @@ struct Count {
     racks: usize,
     /// Answered, without an error.
     good: usize,
+    /// They may yet answer; so many of them were not asked yet.
     pending: usize,
+    unasked: usize,
     /// Votes for the answer that most gave, and its place in `Gather::kept`.
     most: usize,
     most_kept: u8,
@@ -232,10 +236,40 @@ impl Gather {
         if is_open && self.plan.part_of(at) == Part::Vote { self.decide(None) } else { self.late(false) }
     }
 
+    /// Those who were asked are slow: who else is there to be asked for a quorum?
+    pub fn widen(&mut self) -> Outcome {
+        let is_open = self.decision == Decision::Open && self.plan.need != Need::One;
+        match self.votes.iter().position(|vote| is_open && *vote == Vote::Unasked) {
+            Some(spare) => {
+                self.votes[spare] = Vote::Waiting;
+                Outcome::Ask(spare as u8)
+            }
+            None => Outcome::Pending,
+        }
+    }
+
+    /// May somebody be asked for a quorum who was not yet?
+    pub fn holds_back(&self) -> bool {
+        self.plan.need != Need::One && self.votes.contains(&Vote::Unasked)
+    }
+
+    /// Those who were asked cannot make a quorum any more: who else is there to be asked?
+    pub fn ask_on(&mut self) -> Outcome {
+        let is_at_odds = self.kept.len() > 1 || self.votes.iter().any(|vote| matches!(vote, Vote::Failed(_)));
+        if is_at_odds && self.holds_back() {
+            let count = self.count(0);
+            if count.most + count.pending - count.unasked < count.quorum() {
+                return self.widen();
+            }
+        }
+        Outcome::Pending
+    }
+
     /// The deadline has passed: nobody who has not answered will be waited for. Never `Pending` or `Ask`.
     pub fn on_deadline(&mut self) -> Outcome {
+        let is_quorum = self.plan.need != Need::One;
         for (vote, target) in self.votes.iter_mut().zip(&self.plan.targets) {
-            if matches!(vote, Vote::Waiting) {
+            if matches!(vote, Vote::Waiting) || is_quorum && matches!(vote, Vote::Unasked) {
                 let own = target.peer == PeerId::SELF;
                 *vote = Vote::Failed(if own { Fault::DatastoreRefused } else { Fault::PeerRefused });
             }
@@ -370,7 +404,7 @@ impl Gather {
                 }
                 match winner {
                     Some(kept) if !is_pending => (kept, all_agreed),
-                    _ => return Outcome::Pending,
+                    _ => return self.ask_on(),
                 }
             }
         };
@@ -493,6 +527,10 @@ impl Gather {
             count.racks += 1;
             match self.votes[at] {
                 Vote::Waiting => count.pending += 1,
+                Vote::Unasked if self.plan.need != Need::One => {
+                    count.pending += 1;
+                    count.unasked += 1;
+                }
                 Vote::Answered(kept) => votes[usize::from(kept)] += 1,
                 Vote::Overtaken(kept) => (overtaken, overtaken_kept) = (overtaken + 1, kept),
                 Vote::Unasked | Vote::Dropped | Vote::Failed(_) => {}

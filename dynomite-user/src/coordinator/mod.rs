@@ -166,6 +166,8 @@ const CLASS_NEAR_READ: u8 = 1;
 const CLASS_NEAR_WRITE: u8 = 2;
 const CLASS_FAR_READ: u8 = 3;
 const CLASS_FAR_WRITE: u8 = 4;
+/// Until those who were held back are asked.
+const CLASS_HELD_BACK: u8 = 5;
 
 impl Coordinator {
     pub fn new(settings: Settings, topology: Arc<Topology>, control: Arc<Control>, stats: Arc<Stats>) -> Coordinator {
@@ -360,6 +362,9 @@ impl Coordinator {
     pub fn on_wake(&mut self, now: Moment, effects: &mut impl Effects) {
         self.catch_up(now, effects);
         while let Some(ticket) = self.in_flight.expired(now) {
+            if self.widen(ticket, now, effects) {
+                continue;
+            }
             let Some(entry) = self.in_flight.get_mut(ticket) else { return };
             match &mut entry.work {
                 Work::Single(peer) => {

@@ -45,7 +45,8 @@ pub enum Part {
     Vote,
     /// Asked at once; its answer is dropped.
     Copy,
-    /// Asked only when the target before it in the list fails; then it takes over that one's part.
+    /// Asked only when the target before it in the list fails; then it takes over that one's part. Where a quorum is needed:
+    /// when those that were asked are not enough.
     Spare,
 }
 
@@ -142,6 +143,17 @@ impl Plan {
     pub fn of(peer: PeerId) -> Plan {
         let target = Target { peer, ask: Ask::Execute, datacenter: 0, part: Part::Vote };
         Plan { targets: SmallVec::from_slice(&[target]), need: Need::One, remote_failovers: 0 }
+    }
+
+    /// A read asks as many replicas as must agree, and the others when that is not enough: those that are likely to answer
+    /// first, our own rack before others.
+    pub fn hold_back(&mut self, health: &dyn Fn(PeerId) -> bool) {
+        let enough = self.targets.len() / 2 + 1;
+        if self.need == Need::One || self.targets.iter().any(|target| target.datacenter != 0) {
+            return;
+        }
+        self.targets.sort_by_key(|target| !health(target.peer));
+        self.targets.iter_mut().skip(enough).for_each(|target| target.part = Part::Spare);
     }
 
     /// Whose part a target has: its own, or for a spare that of the target it stands in for.
@@ -247,13 +259,14 @@ mod tests {
         text
     }
 
-    /// `request` is `[execute|forward] read|write [level] [routing] [remote_reads] [keyless] [down=1,2]`.
+    /// `request` is `[execute|forward] read|write [level] [routing] [remote_reads] [keyless] [down=1,2] [holding_back]`.
     fn check(topology: &str, request: &str, expected: &str) {
         let topology = sketch(topology);
         let (mut kind, mut routing, mut origin) = (Kind::Read, Routing::Normal, Origin::Client);
         let (mut level, mut token) = (ConsistencyLevel::DcOne, Some(Token(50)));
         let mut settings = RouteSettings::default();
         let mut down: Vec<u32> = Vec::new();
+        let mut holds_back = false;
         for word in request.split_whitespace() {
             match word {
                 "read" => kind = Kind::Read,
@@ -264,6 +277,7 @@ mod tests {
                 "local" => routing = Routing::Local,
                 "all_nodes" => routing = Routing::AllNodes,
                 "keyless" => token = None,
+                "holding_back" => holds_back = true,
                 "remote_reads" => settings.remote_reads = true,
                 word if word.starts_with("down=") => {
                     down = word[5..].split(',').map(|id| id.parse().unwrap()).collect();
@@ -272,7 +286,10 @@ mod tests {
             }
         }
         let health = |peer: PeerId| !down.contains(&peer.0);
-        let plan = plan(Asked { kind, routing, token }, &topology, level, origin, settings, &health);
+        let mut plan = plan(Asked { kind, routing, token }, &topology, level, origin, settings, &health);
+        if holds_back {
+            plan.hold_back(&health);
+        }
         assert_eq!(render(&plan), expected, "{request}");
         assert!(!plan.targets.spilled() || plan.targets.len() > 8);
     }
@@ -304,6 +321,18 @@ mod tests {
         check(THREE_DATACENTERS, "read dc_quorum", "quorum: 0 2 1");
         check(THREE_DATACENTERS, "read dc_safe_quorum", "safequorum: 0 2 1");
         check(THREE_DATACENTERS, "read dc_each_safe_quorum", "safequorum: 0 2 1 / 4 5 3 / 6");
+    }
+
+    #[test]
+    fn quorum_reads_ask_no_more_than_a_quorum() {
+        check(THREE_DATACENTERS, "read dc_quorum holding_back", "quorum: 0 2 (1)");
+        check(THREE_DATACENTERS, "read dc_safe_quorum holding_back", "safequorum: 0 2 (1)");
+        check(THREE_DATACENTERS, "read dc_quorum down=2 holding_back", "quorum: 0 1 (2)");
+        check(THREE_DATACENTERS, "read dc_quorum down=0,2 holding_back", "quorum: 1 0 (2)");
+        check(THREE_DATACENTERS, "read dc_one holding_back", "one: 0 (2) (1)");
+        check(THREE_DATACENTERS, "read dc_each_safe_quorum holding_back", "safequorum: 0 2 1 / 4 5 3 / 6");
+        check(TWO_DATACENTERS, "read dc_quorum holding_back", "quorum: 0 1");
+        check("a/r1:99 a/r2:99 a/r3:99 a/r4:99 a/r5:99", "read dc_quorum holding_back", "quorum: 0 1 2 (3) (4)");
     }
 
     #[test]

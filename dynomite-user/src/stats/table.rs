@@ -183,6 +183,7 @@ stats! {
         reads_failed_over, Counter, "reads answered by another rack or datacenter than the first choice";
         reads_failed_over_dc, Counter, "of these, answered by another datacenter";
         split_requests, Counter, "requests split over several owners";
+        quorum_reads_widened, Counter, "replicas asked beyond a quorum: one of it failed, was slow, or said something else";
         quorum_agreed, Counter, "requests whose replicas agreed";
         quorum_mismatches, Counter, "requests whose replicas answered differently";
         quorum_lost, Counter, "requests answered with an error: their level could not be met";

@@ -47,11 +47,15 @@ fn scene<'a>(need: Need, words: &[&'a str]) -> (Scene, Vec<&'a str>) {
 
 impl Scene {
     /// `r1=A` answers, `r1=!E` with an error, `r1=-` fails, `r1=~` fails before anything was sent, `r1=<A` was
-    /// overtaken and says A, `deadline` passes.
+    /// overtaken and says A, `slow` asks one who is held back, `deadline` passes.
     fn step(&mut self, event: &str) -> (Outcome, Vec<u8>) {
         let Some((name, what)) = event.split_once('=') else {
-            assert_eq!(event, "deadline");
-            return (self.gather.on_deadline(), Vec::new());
+            let outcome = match event {
+                "deadline" => self.gather.on_deadline(),
+                "slow" => self.gather.widen(),
+                other => panic!("{other}"),
+            };
+            return (outcome, Vec::new());
         };
         let index = self.names.iter().position(|known| known == name).unwrap() as u8;
         let frame = match what.strip_prefix('!') {
@@ -96,8 +100,13 @@ fn run(script: &str, judge: Judge) -> (String, Scene) {
     scene.gather.judge = judge;
     let mut said = Vec::new();
     for event in events {
-        let (outcome, frame) = scene.step(event);
+        let (mut outcome, frame) = scene.step(event);
         said.push(scene.say(outcome, &frame));
+        // As the fan-out does it: who is to be asked is, and then perhaps the next.
+        while need != Need::One && matches!(outcome, Outcome::Ask(_)) {
+            outcome = scene.gather.ask_on();
+            said.push(scene.say(outcome, &frame));
+        }
     }
     said.retain(|words| !words.is_empty());
     (said.join(", "), scene)
@@ -229,6 +238,26 @@ fn more_than_three_racks() {
     check("dc_safe_quorum r1=A r2=B r3=A r4=- r5=A", "won A");
     check("dc_safe_quorum r1=A r2=B r3=A r4=- r5=-", "lost");
     check("dc_quorum r1=A r2=B r3=- r4=- r5=-", "lost");
+}
+
+#[test]
+fn who_is_held_back_is_asked_when_a_quorum_is_short() {
+    for level in ["dc_quorum", "dc_safe_quorum"] {
+        let check = |script: &str, expected: &str| check(&format!("{level} {script}"), expected);
+        check("r1 r2 (r3) : r1=A r2=A", "won A");
+        check("r1 r2 (r3) : r1=A r2=B r3=B", "ask r3, won B");
+        check("r1 r2 (r3) : r1=- r2=A r3=A", "ask r3, won A");
+        check("r1 r2 (r3) : r2=- r1=A r3=A", "ask r3, won A");
+        check("r1 r2 (r3) : r1=!E r2=!E", "won -E");
+        check("r1 r2 (r3) : r1=- r2=-", "ask r3, lost");
+        check("r1 r2 (r3) : r1=A slow r3=A r2=B", "ask r3, won A, differs");
+        check("r1 r2 (r3) : r1=A r2=A slow", "won A");
+        check("r1 r2 (r3) : r1=A deadline", "lost");
+        check("r1 r2 r3 (r4) (r5) : r1=A r2=B r3=C r4=C r5=C", "ask r4, ask r5, won C");
+        check("r1 r2 r3 (r4) (r5) : slow slow slow r4=A r5=A r1=A", "ask r4, ask r5, won A");
+    }
+    check("dc_quorum r1 r2 (r3) : r1=A r2=B r3=-", "ask r3, won A at odds");
+    check_by(Judge::PerElement, "dc_quorum r1 r2 (r3) : r1=*1_A r2=*1_B r3=*1_B", "ask r3, won *1_B");
 }
 
 #[test]
@@ -386,5 +415,44 @@ proptest! {
         prop_assert_eq!(outcomes, 1, "{}", said);
         let expected = by_definition(need, &answers).map_or("lost".to_owned(), |letter| format!("won {letter}"));
         prop_assert!(said.starts_with(&expected), "{} but {}", said, expected);
+    }
+
+    /// Whoever is held back: asked in time, they say what they would have said, and the outcome is one that the rules give
+    /// for those who were asked.
+    #[test]
+    fn holding_back_changes_no_rule(
+        need in prop::sample::select(&[Need::Quorum, Need::SafeQuorum][..]),
+        answers in prop::collection::vec(prop::option::weighted(0.7, prop::char::range('A', 'B')), 2..8),
+        order in any::<u64>(),
+    ) {
+        let enough = answers.len() / 2 + 1;
+        let names: Vec<_> = (0..answers.len()).map(|n| if n < enough { format!("r{n}") } else { format!("(r{n})") }).collect();
+        let level = if need == Need::Quorum { "dc_quorum" } else { "dc_safe_quorum" };
+        let words = [vec![level], names.iter().map(String::as_str).collect(), vec![":"]].concat().join(" ");
+        let (_, mut scene) = run(&words, Judge::Whole);
+        let (mut asked, mut order): (Vec<usize>, _) = ((0..enough).collect(), order);
+        let mut heard = vec![None; answers.len()];
+        let mut last = Outcome::Pending;
+        while last == Outcome::Pending && !asked.is_empty() {
+            let next = asked.swap_remove((order % asked.len() as u64) as usize);
+            order = order.rotate_right(7);
+            heard[next] = answers[next];
+            let (mut outcome, _) = scene.step(&format!("r{next}={}", answers[next].unwrap_or('-')));
+            while let Outcome::Ask(number) = outcome {
+                asked.push(usize::from(number));
+                outcome = scene.gather.ask_on();
+            }
+            last = outcome;
+        }
+        let majority = ['A', 'B'].into_iter().find(|letter| heard.iter().filter(|said| **said == Some(*letter)).count() >= enough);
+        let good = heard.iter().flatten().count();
+        match last {
+            Outcome::Won { agreed: true, .. } => prop_assert!(majority.is_some()),
+            Outcome::Won { .. } => prop_assert!(need == Need::Quorum && majority.is_none() && good >= enough),
+            Outcome::Lost => prop_assert!(by_definition(need, &answers).is_none()),
+            other => prop_assert!(false, "{:?}", other),
+        }
+        // Nobody was asked for nothing, and nobody is left who could have helped.
+        prop_assert!(majority.is_some() || !scene.gather.holds_back());
     }
 }
