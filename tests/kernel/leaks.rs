@@ -115,6 +115,14 @@ fn memory_is_where_it_was_after_many_adoptions() {
         let (_store, mut flow) = rig.adopt(&pair);
         pair.release(&mut flow);
     });
+    assert_eq!(resting(&rig.store), 0, "connections to the datastore leave their ports at once");
+}
+
+/// Connections to this listener that are over and still hold their ports (TIME_WAIT).
+fn resting(store: &TcpListener) -> usize {
+    let port = format!(":{:04X} ", store.local_addr().unwrap().port());
+    let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    connections.lines().filter(|line| line.contains(&port) && line.split_whitespace().nth(3) == Some("06")).count()
 }
 
 /// A thousand flows at one time, a hundred times if there is time for that.
