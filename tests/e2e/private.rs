@@ -125,6 +125,20 @@ fn blocking_in_a_transaction_does_not_block() {
 }
 
 #[test]
+fn subscribing_in_a_transaction_is_refused_and_the_transaction_with_it() {
+    let Some(datastore) = Datastore::redis() else { return };
+    let node = Node::before(&datastore);
+    let mut client = node.client();
+    assert_eq!(client.ask("MULTI"), Value::ok());
+    let refused = client.ask("SUBSCRIBE news");
+    assert_eq!(refused.text(), "ERR Dynomite: 'subscribe' is not served between MULTI or WATCH and EXEC");
+    assert_eq!(client.ask("SET k v").text(), "QUEUED");
+    assert!(client.ask("EXEC").text().starts_with("EXECABORT"));
+    assert_eq!(client.ask("GET k"), Value::Null);
+    assert_eq!(texts(&client.ask("SUBSCRIBE news")), ["subscribe", "news", "1"]);
+}
+
+#[test]
 fn messages_reach_their_subscribers() {
     let Some(datastore) = Datastore::redis() else { return };
     let node = Node::before(&datastore);

@@ -60,6 +60,13 @@ impl Coordinator {
             state.resume_when_quiet = true;
             return Some(Taken::NotYet);
         }
+        if (state.mode, private) == (Mode::Own, Some(Private::Subscribe)) {
+            // Subscribed, it could not be told any more what belongs to the transaction.
+            self.stats.bump(Stat::client_refused_commands);
+            let text = format!("Dynomite: '{}' is not served between MULTI or WATCH and EXEC", request.command.name);
+            self.spoil(client, now, effects);
+            return Some(self.refuse(client, &text, effects));
+        }
         let is_resp3 = state.session.version() == Version::Resp3;
         let (mode, taken) = match (state.mode, private) {
             (Mode::Subscribed, _) => (Mode::Subscribed, Taken::Yes),
