@@ -42,8 +42,9 @@ fn tasks(quick: bool, direct: &Place) -> Result<Vec<Task>> {
         Task::throughput(get(100, 1, 1)),
         Task::throughput(get(100, 8, 1)),
         Task::throughput(get(100, 50, 1)),
+        Task::steady_throughput(get(100, 50, 1)),
         Task::throughput(get(16 << 10, 8, 1)),
-        Task::throughput(get(16 << 10, 50, 1)),
+        Task::steady_throughput(get(16 << 10, 50, 1)),
         Task::throughput(get(100, 50, 16)),
     ];
     if quick {

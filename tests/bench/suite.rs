@@ -33,11 +33,14 @@ impl Task {
 
     /// As many requests as go through.
     pub fn throughput(load: Load) -> Task {
-        Task::new(load.name(), Unit::PerSecond, move |place, time| {
-            let mut generator = Generator::connect(load, place.address)?;
-            generator.run(time / 5)?;
-            Ok(Some(generator.run(time)?.per_second()))
-        })
+        Task::new(load.name(), Unit::PerSecond, move |place, time| rate(load, place, time / 5, time))
+    }
+
+    /// The same when it has been so for a while: until then a place may still be finding out what clients are like.
+    pub fn steady_throughput(load: Load) -> Task {
+        const WHILE: Duration = Duration::from_millis(500);
+        let name = format!("{}, after {} ms", load.name(), WHILE.as_millis());
+        Task::new(name, Unit::PerSecond, move |place, time| rate(load, place, WHILE, time))
     }
 
     /// One request at a time at a fixed rate: how long half of them take at most. (Who shares the machine decides what
@@ -74,6 +77,12 @@ impl Task {
             Ok(Some(spent.as_secs_f64() * 1e6 / done.requests as f64))
         })
     }
+}
+
+fn rate(load: Load, place: &Place, warm_up: Duration, time: Duration) -> Result<Option<f64>> {
+    let mut generator = Generator::connect(load, place.address)?;
+    generator.run(warm_up)?;
+    Ok(Some(generator.run(time)?.per_second()))
 }
 
 /// A rate that keeps nobody busy: an eighth of what the first place makes of this load as fast as it can, in two digits.

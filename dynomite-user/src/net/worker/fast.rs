@@ -521,11 +521,12 @@ impl Worker {
     /// Resets a client whose bytes cannot be told apart any more, when it has every answer to what came before them.
     fn cut(&mut self, index: usize) {
         let is_answered = self.coordinator.outstanding(ClientId(index as u32)) == 0;
+        let patience = self.patience();
         let Some(client) = self.io.clients.get_mut(index) else { return };
         let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
         // Else the reset would overtake an answer of the kernel's: at the next look at all flows, then. Who does not read
         // answers is not waited for for ever.
-        let is_late = self.io.now.since(leg.seen_at) > self.settings.timeout;
+        let is_late = self.io.now.since(leg.seen_at) > patience;
         if is_answered && (leg.flow.is_delivered(client.stream.as_fd()) || is_late) {
             self.reset_client(index, Reset::Overlap);
         }
@@ -546,9 +547,13 @@ impl Worker {
         }
     }
 
+    /// How long a flow may stand still.
+    fn patience(&self) -> Duration {
+        self.settings.timeout * u32::from(self.control.timeout_factor())
+    }
+
     fn watch(&mut self, index: usize, is_open: bool, is_crowded: bool) {
-        let patience = self.settings.timeout * u32::from(self.control.timeout_factor());
-        let now = self.io.now;
+        let (patience, now) = (self.patience(), self.io.now);
         let Some(client) = self.io.clients.get_mut(index) else { return };
         let minds_kernel = client.minds_kernel();
         let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
