@@ -83,6 +83,53 @@ fn a_request_too_large_is_refused_and_ends_the_connection() {
 }
 
 #[test]
+fn a_reply_too_large_fails_its_request_alone() {
+    let Some(datastore) = Datastore::redis() else { return };
+    let node = Node::start(Settings::before(&datastore).line("reply_bytes_max: 4096").line("workers: 1"));
+    let (mut client, mut own) = (node.client(), datastore.client());
+    let sizes = [4096 - 9, 4096 - 8, 5_000, 100_000, 20_000_000];
+    for size in sizes {
+        assert_eq!(own.call([b"SET", format!("k{size}").as_bytes(), &vec![b'x'; size]]), Value::ok());
+    }
+    own.call(std::iter::once("RPUSH").chain(["list"]).chain(std::iter::repeat_n("element", 100_000)));
+    let connects = node.stat("datastore_connects");
+    let asks = |key: &str| words(&format!("{key} 0 -1")).into_iter().chain(words("ECHO behind"));
+    let lists = ["LRANGE list", "GETRANGE k5000"].map(|ask| asks(ask).collect::<Vec<u8>>()).concat();
+    let values: Vec<u8> = sizes.iter().flat_map(|size| words(&format!("GET k{size}"))).collect();
+    client.send(&[words("ECHO before"), values, lists].concat());
+    let told = |client: &mut Client| match client.reply() {
+        Value::Bulk(value) if value.len() > 100 => value.len().to_string(),
+        other => other.text(),
+    };
+    let error = "ERR Dynomite: The reply is longer than reply_bytes_max";
+    for expected in ["before", "4087", error, error, error, error, error, "behind", error, "behind"] {
+        assert_eq!(told(&mut client), expected);
+    }
+    assert_eq!(node.stat("reply_too_large"), 6);
+    assert_eq!(node.stat("datastore_connects"), connects, "no connection was closed");
+    // The same on a connection of the client's own.
+    for (ask, expected) in [("MULTI", "OK"), ("GET k20000000", "QUEUED"), ("EXEC", error), ("ECHO fine", "fine")] {
+        assert_eq!(client.ask(ask).text(), expected, "{ask}");
+    }
+    assert_eq!(node.stat("reply_too_large"), 7);
+}
+
+#[test]
+fn a_memcached_reply_too_large_fails_its_request_alone() {
+    let Some(datastore) = Datastore::memcached() else { return };
+    let node = Node::start(Settings::before(&datastore).line("reply_bytes_max: 4096").line("workers: 1"));
+    let mut client = node.client();
+    let value = "x".repeat(500_000);
+    client.send(format!("set large 0 0 500000\r\n{value}\r\nset small 0 0 1\r\ny\r\n").as_bytes());
+    client.send(b"get large\r\nget small\r\nmg large v\r\nmg small v\r\n");
+    let error = "SERVER_ERROR Dynomite: The reply is longer than reply_bytes_max";
+    for expected in ["STORED", "STORED", error, "VALUE small 0 1", "y", "END", error, "VA 1", "y"] {
+        assert_eq!(client.try_line().expect("a line"), expected);
+    }
+    assert_eq!((node.stat("reply_too_large"), node.stat("datastore_connects")), (2, 1));
+}
+
+#[test]
 fn more_requests_than_may_be_outstanding_are_answered_in_time() {
     let Some(datastore) = Datastore::redis() else { return };
     let node = Node::start(Settings::before(&datastore).line("client_outstanding_max: 100"));

@@ -48,6 +48,8 @@ pub struct Datastore {
     pub dirty: bool,
     /// How many bytes the reply at the head needs before it can be whole.
     pub need: usize,
+    /// Bytes of that reply that were thrown away: it is too large.
+    pub passed_over: usize,
     /// When the datastore last said anything, or was first asked after a silence.
     pub heard_at: Moment,
 }
@@ -67,6 +69,7 @@ impl Datastore {
             large: 0,
             dirty: false,
             need: 0,
+            passed_over: 0,
             heard_at: Moment(0),
         }
     }
@@ -268,7 +271,7 @@ impl Datastore {
         self.shortcut = None;
         (self.unanswered, self.large) = (0, 0);
         self.scanner = fresh;
-        self.need = 0;
+        (self.need, self.passed_over) = (0, 0);
         let sent = std::mem::take(&mut self.sent);
         stats.sub(Stat::out_queue, sent.iter().filter(|sent| sent.leg.is_some()).count() as u64);
         sent

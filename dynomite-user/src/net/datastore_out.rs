@@ -11,7 +11,7 @@ use super::link::Progress;
 use super::perform::patience;
 use super::worker::Worker;
 use crate::protocol::codec::ReplyScanner;
-use crate::protocol::reply::{Fault, Reply, Scanned};
+use crate::protocol::reply::{Fault, Reply, Scanned, reply_too_large};
 use crate::stats::Stat;
 
 impl Worker {
@@ -75,23 +75,35 @@ impl Worker {
         let mut done = 0;
         let mut need = 0;
         let mut sound = true;
+        let bytes_max = self.settings.reply_bytes_max;
         while done < bytes.len() {
             let datastore = &mut self.io.datastores[index];
             match Datastore::scan(&mut scanner, &datastore.sent, &bytes[done..]) {
                 Scanned::Reply { len, is_error } => {
                     let frame = &bytes[done..done + len];
                     done += len;
+                    let whole = std::mem::take(&mut datastore.passed_over) + len;
+                    self.stats.add(Stat::reply_too_large, u64::from(whole > bytes_max));
                     let Some(sent) = datastore.sent.pop_front() else {
-                        // Nobody asked. What comes on its own on a client's own connection is the client's.
+                        // Nobody asked. What comes on its own on a client's own connection is the client's, which would not
+                        // learn of one that is left out.
+                        if whole > bytes_max {
+                            sound = false;
+                            break;
+                        }
                         if let Some(owner) = datastore.owner {
                             self.coordinator.on_push(owner, frame, &mut self.io);
                         }
                         continue;
                     };
-                    datastore.answered(sent, len, self.io.now, &self.stats);
+                    datastore.answered(sent, whole, self.io.now, &self.stats);
                     match sent.leg {
                         Some(leg) => {
-                            self.coordinator.on_reply(leg, Reply { frame, is_error }, self.io.now, &mut self.io);
+                            let reply = match whole > bytes_max {
+                                true => reply_too_large(self.settings.protocol),
+                                false => Reply { frame, is_error },
+                            };
+                            self.coordinator.on_reply(leg, reply, self.io.now, &mut self.io);
                         }
                         None if is_error && !sent.may_fail => {
                             tracing::error!(reply = %String::from_utf8_lossy(frame), "the datastore refuses us");
@@ -101,9 +113,16 @@ impl Worker {
                         None => {}
                     }
                 }
-                Scanned::Incomplete { need: bytes_needed } if bytes_needed > self.settings.reply_bytes_max => {
-                    self.stats.bump(Stat::reply_too_large);
-                    sound = false;
+                Scanned::Incomplete { need: bytes_needed } if datastore.passed_over + bytes_needed > bytes_max => {
+                    // Too large: what is here of it is thrown away, and what comes as it comes; the connection is others', too.
+                    let passed = scanner.pass_over(&bytes[done..]);
+                    done += passed;
+                    datastore.passed_over += passed;
+                    // A line without end cannot be passed over.
+                    if datastore.sent.is_empty() || bytes.len() - done > bytes_max {
+                        self.stats.bump(Stat::reply_too_large);
+                        sound = false;
+                    }
                     break;
                 }
                 Scanned::Incomplete { need: bytes_needed } => {

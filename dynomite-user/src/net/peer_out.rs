@@ -8,7 +8,7 @@ use super::buffer::Inbox;
 use super::link::Progress;
 use super::worker::Worker;
 use crate::protocol::peer::Said;
-use crate::protocol::reply::Fault;
+use crate::protocol::reply::{Fault, reply_too_large};
 use crate::stats::Stat;
 
 impl Worker {
@@ -78,6 +78,9 @@ impl Worker {
                     link.book_answered(sent, Some(reply.frame.len()), now, &self.stats);
                     link.heard_from(is_ours);
                     link.link.proved();
+                    let is_too_large = reply.frame.len() > self.settings.reply_bytes_max;
+                    self.stats.add(Stat::reply_too_large, u64::from(is_too_large));
+                    let reply = if is_too_large { reply_too_large(self.settings.protocol) } else { reply };
                     if let Some(leg) = sent.leg {
                         self.stats.add(Stat::peer_late_replies, u64::from(!self.coordinator.awaits(leg)));
                         self.coordinator.on_reply(leg, reply, now, &mut self.io);

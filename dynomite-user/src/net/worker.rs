@@ -36,7 +36,7 @@ pub struct Settings {
     pub io: super::perform::Settings,
     pub coordinator: crate::coordinator::Settings,
     pub limits: Limits,
-    /// Bytes of one reply of the datastore; a longer one costs it the connection.
+    /// Bytes of one reply; who asked for a longer one is told so.
     pub reply_bytes_max: usize,
     /// Clients of this worker; 0: no limit.
     pub clients_max: usize,

@@ -50,4 +50,12 @@ impl ReplyScanner {
             ReplyScanner::Memcache(scanner) => scanner.scan(expect, inbox),
         }
     }
+
+    /// What is here of a reply that is not whole will not be looked at: so many bytes may go.
+    pub fn pass_over(&mut self, inbox: &[u8]) -> usize {
+        match self {
+            ReplyScanner::Resp(scanner) => scanner.pass_over(inbox),
+            ReplyScanner::Memcache(scanner) => scanner.pass_over(inbox),
+        }
+    }
 }

@@ -73,6 +73,15 @@ impl Fault {
     }
 }
 
+/// What a request is told whose reply is longer than `reply_bytes_max`. It was executed.
+pub fn reply_too_large(protocol: Protocol) -> Reply<'static> {
+    let frame: &[u8] = match protocol {
+        Protocol::Resp => b"-ERR Dynomite: The reply is longer than reply_bytes_max\r\n",
+        Protocol::Memcache => b"SERVER_ERROR Dynomite: The reply is longer than reply_bytes_max\r\n",
+    };
+    Reply { frame, is_error: true }
+}
+
 /// Appends an error reply in the client's protocol. `text` must hold no line end.
 pub fn write_error(protocol: Protocol, text: &str, out: &mut Vec<u8>) {
     let prefix: &[u8] = match protocol {

@@ -25,6 +25,8 @@ pub struct ReplyScanner {
     searched: usize,
     /// What ends at `at` is a data block, whose own end was not looked at yet.
     block: bool,
+    /// Nothing follows that block.
+    last: bool,
 }
 
 /// What one line says about the reply that it stands in.
@@ -53,6 +55,9 @@ impl ReplyScanner {
             if std::mem::take(&mut self.block) && !inbox[..self.at].ends_with(b"\r\n") {
                 return Scanned::Broken;
             }
+            if self.last {
+                return self.found(self.at, false);
+            }
             let unsearched = inbox.get(self.at + self.searched..).unwrap_or_default();
             let Some(found) = memchr::memchr(b'\n', unsearched) else {
                 self.searched = inbox.len() - self.at;
@@ -76,21 +81,21 @@ impl ReplyScanner {
                     self.block = true;
                 }
                 Said::LastBlock(bytes) if bytes <= DATA_BYTES_MAX => {
-                    let whole = end + 1 + bytes as usize + 2;
-                    if inbox.len() < whole {
-                        // The line is looked at again when all is here: it is short, and that is once.
-                        self.searched = end - start;
-                        return Scanned::Incomplete { need: whole };
-                    }
-                    if !inbox[..whole].ends_with(b"\r\n") {
-                        return Scanned::Broken;
-                    }
-                    return self.found(whole, false);
+                    self.at = end + 1 + bytes as usize + 2;
+                    (self.block, self.last) = (true, true);
                 }
                 _ => return Scanned::Broken,
             }
             self.searched = 0;
         }
+    }
+
+    /// What is here of a reply that is not whole will not be looked at: so many bytes at the head of `inbox` may go, and the
+    /// next look begins behind them. A block's own end is still looked at.
+    pub fn pass_over(&mut self, inbox: &[u8]) -> usize {
+        let passed = inbox.len().min(self.at.saturating_sub(2));
+        self.at -= passed;
+        passed
     }
 
     fn found(&mut self, len: usize, is_error: bool) -> Scanned {
@@ -187,6 +192,12 @@ mod tests {
 
     /// What `bytes`, which come piece by piece, are found to be: lengths of replies, `!` behind errors.
     fn scan_all(expect: Expect, bytes: &[u8], cuts: &[usize]) -> Vec<String> {
+        scan_or_pass(expect, bytes, cuts, false)
+    }
+
+    /// The same; `passes`: nothing is kept of what is not whole.
+    fn scan_or_pass(expect: Expect, bytes: &[u8], cuts: &[usize], passes: bool) -> Vec<String> {
+        let mut passed = 0;
         let mut scanner = ReplyScanner::default();
         let (mut found, mut inbox, mut fed) = (Vec::new(), Vec::new(), 0);
         for cut in cuts.iter().copied().chain([bytes.len()]) {
@@ -196,10 +207,14 @@ mod tests {
                 match scanner.scan(expect, &inbox) {
                     Scanned::Reply { len, is_error } => {
                         inbox.drain(..len);
+                        let len = std::mem::take(&mut passed) + len;
                         found.push(format!("{len}{}", if is_error { "!" } else { "" }));
                     }
                     Scanned::Incomplete { need } => {
                         assert!(need > inbox.len(), "nothing is asked for that is here");
+                        if passes {
+                            passed += inbox.drain(..scanner.pass_over(&inbox)).len();
+                        }
                         break;
                     }
                     Scanned::Broken => {
@@ -209,7 +224,7 @@ mod tests {
                 }
             }
         }
-        if !inbox.is_empty() {
+        if !inbox.is_empty() || passed > 0 {
             found.push("incomplete".into());
         }
         found
@@ -273,6 +288,19 @@ mod tests {
     }
 
     #[test]
+    fn of_a_reply_that_is_passed_over_next_to_nothing_is_kept() {
+        let mut scanner = ReplyScanner::default();
+        let mut kept = b"VALUE a 0 100000\r\n".to_vec();
+        for _ in 0..10 {
+            kept.extend_from_slice(&[b'x'; 10_000]);
+            assert!(matches!(scanner.scan(Expect::Values, &kept), Scanned::Incomplete { need } if need > kept.len()));
+            kept.drain(..scanner.pass_over(&kept));
+            assert!(kept.is_empty());
+        }
+        assert_eq!(scanner.scan(Expect::Values, b"\r\nEND\r\n"), Scanned::Reply { len: 7, is_error: false });
+    }
+
+    #[test]
     fn lines_without_end_are_not_kept() {
         let line = "x".repeat(LINE_BYTES_MAX + 2);
         check(Expect::Stats, &line, &["broken"]);
@@ -313,7 +341,9 @@ mod tests {
             let bytes = parts.concat().into_bytes();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
             cuts.sort_unstable();
-            prop_assert_eq!(scan_all(expect, &bytes, &cuts), scan_all(expect, &bytes, &[]));
+            let whole = scan_all(expect, &bytes, &[]);
+            prop_assert_eq!(&scan_or_pass(expect, &bytes, &cuts, true), &whole);
+            prop_assert_eq!(scan_all(expect, &bytes, &cuts), whole);
         }
     }
 }

@@ -14,7 +14,8 @@ const ELEMENTS_MAX: i64 = u32::MAX as i64;
 
 #[derive(Debug, Default)]
 pub struct ReplyScanner {
-    /// How much of the reply is done with: it ends in front of an element. 0 between replies.
+    /// How much of the reply is done with: it ends in front of an element. 0 between replies. Beyond what is here while a bulk
+    /// string is passed over.
     at: usize,
     /// Bytes behind `at` in which there is no line end.
     looked: usize,
@@ -57,6 +58,9 @@ impl ReplyScanner {
         if self.at == 0 {
             (self.left, self.entered, self.is_error) = (1, false, false);
         }
+        if self.at > inbox.len() {
+            return Scanned::Incomplete { need: self.at };
+        }
         while self.left > 0 {
             let Some(&kind) = inbox.get(self.at) else { return Scanned::Incomplete { need: self.at + 1 } };
             if kind != b'|' {
@@ -81,6 +85,21 @@ impl ReplyScanner {
             self.looked = 0;
         }
         Scanned::Reply { len: std::mem::take(&mut self.at), is_error: self.is_error }
+    }
+
+    /// What is here of a reply that is not whole will not be looked at: so many bytes at the head of `inbox` may go, and the
+    /// next look begins behind them. Never all of it, so that what comes is known to go on with it.
+    pub fn pass_over(&mut self, inbox: &[u8]) -> usize {
+        if let Some(b'$' | b'=' | b'!') = inbox.get(self.at)
+            && self.left > 0
+            && let Head::Number { value: value @ 0..=BULK_BYTES_MAX, next } = number(inbox, self.at + 1)
+        {
+            self.at = next + value as usize + 2;
+            self.left -= 1;
+        }
+        let passed = inbox.len().min(self.at.saturating_sub(1));
+        self.at -= passed;
+        passed
     }
 
     #[inline]
@@ -254,6 +273,44 @@ mod tests {
         );
     }
 
+    /// Passes over the replies in `input`, which comes in pieces that end at `cuts`: their lengths.
+    fn passed_over(input: &[u8], cuts: &[usize]) -> Vec<usize> {
+        let (mut scanner, mut lengths, mut at, mut passed) = (ReplyScanner::default(), Vec::new(), 0, 0);
+        for &held in cuts.iter().chain([&input.len()]) {
+            while at < held {
+                match scanner.scan(&input[at..held]) {
+                    Scanned::Reply { len, .. } => {
+                        lengths.push(std::mem::take(&mut passed) + len);
+                        at += len;
+                    }
+                    Scanned::Incomplete { .. } => {
+                        let more = scanner.pass_over(&input[at..held]);
+                        assert_eq!(scanner.pass_over(&input[at + more..held]), 0);
+                        (at, passed) = (at + more, passed + more);
+                        break;
+                    }
+                    Scanned::Broken => panic!("place lost in {}", input.escape_ascii()),
+                }
+            }
+        }
+        lengths
+    }
+
+    #[test]
+    fn of_a_reply_that_is_passed_over_next_to_nothing_is_kept() {
+        let mut scanner = ReplyScanner::default();
+        let head = b"*2\r\n$1000000\r\nabc";
+        assert_eq!(scanner.scan(head), Scanned::Incomplete { need: 4 + 10 + 1_000_000 + 2 });
+        assert_eq!(scanner.pass_over(head), head.len());
+        let piece = [b'x'; 100_000];
+        for _ in 0..9 {
+            assert!(matches!(scanner.scan(&piece), Scanned::Incomplete { need } if need > piece.len()));
+            assert_eq!(scanner.pass_over(&piece), piece.len());
+        }
+        let end = [&[b'x'; 99_997][..], b"\r\n:7\r\n+next\r\n"].concat();
+        assert_eq!(scanner.scan(&end), Scanned::Reply { len: 99_997 + 6, is_error: false });
+    }
+
     #[test]
     fn depth_costs_nothing() {
         let mut input = b"*1\r\n".repeat(1_000_000);
@@ -314,8 +371,9 @@ mod tests {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (input.len() + 1)).collect();
             cuts.sort_unstable();
             let found = told(&input, &cuts).replace('!', "");
-            let lengths: Vec<_> = replies.iter().map(|reply| reply.len().to_string()).collect();
-            prop_assert_eq!(found, lengths.join(" "));
+            let lengths: Vec<_> = replies.iter().map(String::len).collect();
+            prop_assert_eq!(found, lengths.iter().map(usize::to_string).collect::<Vec<_>>().join(" "));
+            prop_assert_eq!(passed_over(&input, &cuts), lengths);
         }
 
         #[test]
