@@ -80,6 +80,7 @@ fn a_request_too_large_is_refused_and_ends_the_connection() {
         assert!(said.starts_with("+PONG\r\n-ERR"), "{:?}", &said[..said.len().min(200)]);
         assert_eq!(neighbour.ask("STRLEN k").text(), "90000");
     }
+    assert_eq!(node.stat("request_too_large"), 2);
 }
 
 #[test]

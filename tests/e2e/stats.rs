@@ -1,6 +1,11 @@
 //! The stats port: what it counts is what happened, and nobody there can hold up the others.
 
-use dynomite_tests::{Client, Datastore, Node, until};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dynomite_tests::resp::request;
+use dynomite_tests::{Answer, Client, Datastore, Fake, Kind, Node, Settings, until};
 
 #[test]
 fn what_happened_is_counted() {
@@ -27,12 +32,59 @@ fn what_happened_is_counted() {
 }
 
 #[test]
+fn what_waits_for_the_datastore_is_shown() {
+    let goes_on = Arc::new(AtomicBool::new(false));
+    let fake = Fake::start({
+        let goes_on = goes_on.clone();
+        move |_| {
+            while !goes_on.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Answer::Reply(b"+OK\r\n".to_vec())
+        }
+    });
+    let settings = Settings { server: fake.server(), embedded: false, ..Settings::embedded(Kind::Redis) };
+    let node = Node::start(settings.line("workers: 1"));
+    let queues = || ["in_queue", "in_queue_bytes", "out_queue", "out_queue_bytes"].map(|name| node.stat(name));
+    let before = node.stat("client_bytes_out");
+    let get = request(["GET", "k"]);
+    let mut client = node.client();
+    client.send(&get.repeat(3));
+    until("all is with the datastore", || queues() == [0, 0, 3, 3 * get.len() as u64]);
+    assert_eq!(node.stat("alloc_msgs"), 3);
+    // More than sockets hold.
+    let set = request([b"SET".as_slice(), b"k", &vec![b'x'; 32 << 20]]);
+    client.send(&set);
+    until("the rest waits", || queues()[0] == 1 && queues()[1] > 0 && queues()[1] + queues()[3] > set.len() as u64);
+    assert_eq!((node.stat("out_queue"), node.stat("alloc_msgs")), (3, 4));
+    goes_on.store(true, Ordering::Relaxed);
+    (0..4).for_each(|_| assert_eq!(client.reply().text(), "OK"));
+    until("nothing waits", || queues() == [0; 4] && node.stat("alloc_msgs") == 0);
+    assert!(node.stat("datastore_bytes_out") >= (3 * get.len() + set.len()) as u64);
+    assert_eq!(node.stat("client_bytes_out") - before, 4 * "+OK\r\n".len() as u64);
+    assert!(node.stat("client_wakeups") > 0);
+    let metrics = node.get("/metrics");
+    for name in ["server_in_queue_requests", "server_out_queue_requests", "client_out_queue_requests"] {
+        assert!(!count_of(&metrics, name).is_empty() && count_of(&metrics, name) != "0", "{name}: {metrics}");
+    }
+    assert_ne!(count_of(&metrics, "server_queue_wait_microseconds"), "0");
+}
+
+/// How many values a summary holds.
+fn count_of<'a>(metrics: &'a str, name: &str) -> &'a str {
+    let head = format!("dynomite_{name}_count{{");
+    metrics.lines().find(|line| line.starts_with(&head)).and_then(|line| line.rsplit(' ').next()).unwrap_or_default()
+}
+
+#[test]
 fn pages() {
     let Some(datastore) = Datastore::redis() else { return };
     let node = Node::before(&datastore);
     node.client().ask("GET k");
     assert_eq!(node.get("/ping"), "OK\r\n");
-    assert!(node.get("/info").starts_with("{\"service\":\"dynomite\""));
+    for path in ["/info", "/"] {
+        assert!(node.get(path).starts_with("{\"service\":\"dynomite\""), "{path}");
+    }
     assert!(node.get("/help").contains("/cluster_describe"));
     assert!(node.get("/get_consistency").starts_with("Read Consistency: DC_ONE"));
     let metrics = node.get("/metrics");

@@ -132,7 +132,7 @@ fn shortcut_parks_little_before_a_datastore_that_stands_still() {
     let mut other_writer = other.writer();
     std::thread::scope(|scope| {
         scope.spawn(|| other_writer.send_cut(&request([&b"SET"[..], b"large", &large]), &[]).expect("the node reads"));
-        until("the node has all of it", || node.stat("out_queue") > 40);
+        until("the node has all of it", || node.stat("in_queue") + node.stat("out_queue") > 40);
         let parked = straight(&node).0 - before;
         assert!(parked > SHORTCUT_BYTES_MAX / 2 && parked <= SHORTCUT_BYTES_MAX, "{parked} bytes are parked");
         datastore.resume();

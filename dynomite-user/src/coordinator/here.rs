@@ -3,6 +3,7 @@
 
 use super::private::Mode;
 use super::*;
+use crate::protocol::codec::is_of_a_limit;
 use crate::protocol::resp::encode;
 use crate::protocol::resp::session::{Answer, ClientFacts, Listing, NodeFacts};
 
@@ -167,6 +168,7 @@ impl Coordinator {
         if state.order.is_closing() {
             return;
         }
+        self.stats.add(Stat::request_too_large, is_of_a_limit(error).into());
         if self.settings.protocol == Protocol::Resp && !state.session.is_authenticated() {
             let mut reply = self.spare.empty();
             crate::protocol::resp::session::Session::no_auth(&mut reply);

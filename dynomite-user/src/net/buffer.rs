@@ -159,6 +159,8 @@ pub struct Outbox {
     space: Vec<u8>,
     start: usize,
     end: usize,
+    /// Bytes that have left since somebody asked.
+    written: u64,
 }
 
 impl Outbox {
@@ -185,7 +187,9 @@ impl Outbox {
             && self.is_empty()
             && bytes.len() >= WRITE_NOW_BYTES
         {
-            rest = &bytes[write_now(sink, bytes)..];
+            let count = write_now(sink, bytes);
+            self.written += count as u64;
+            rest = &bytes[count..];
         }
         if !rest.is_empty() {
             self.push(rest, pool);
@@ -219,6 +223,7 @@ impl Outbox {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.start += count;
+                    self.written += count as u64;
                     // A short write means a full socket: asking again would only say so.
                     if self.start < end {
                         return Ok(false);
@@ -233,6 +238,11 @@ impl Outbox {
             self.clear(pool);
         }
         Ok(true)
+    }
+
+    /// How many bytes have left since this was last asked.
+    pub fn take_written(&mut self) -> u64 {
+        std::mem::take(&mut self.written)
     }
 
     pub fn clear(&mut self, pool: &mut Pool) {

@@ -42,6 +42,7 @@ pub struct Datastore {
     shortcut: Option<Shortcut>,
     /// Bytes of what is in `sent`.
     unanswered: u64,
+    queue: Queue,
     /// Frames among these that are too long for the shortcut.
     large: u32,
     /// Queued for the flush at the end of this wake-up?
@@ -52,6 +53,42 @@ pub struct Datastore {
     pub passed_over: usize,
     /// When the datastore last said anything, or was first asked after a silence.
     pub heard_at: Moment,
+}
+
+/// How many of the frames in `sent` are not written, and what the gauges were told.
+#[derive(Default)]
+struct Queue {
+    waiting: usize,
+    waiting_bytes: u64,
+    booked: [u64; GAUGES.len()],
+}
+
+const GAUGES: [Stat; 4] = [Stat::in_queue, Stat::in_queue_bytes, Stat::out_queue, Stat::out_queue_bytes];
+/// Where `out_queue` stands among them.
+const ASKED: usize = 2;
+
+impl Queue {
+    /// Forgets what was written, now that `queued` bytes wait; how many frames these are.
+    fn settle(&mut self, sent: &VecDeque<Sent>, queued: u64) -> usize {
+        if queued == 0 {
+            (self.waiting, self.waiting_bytes) = (0, 0);
+        }
+        // A datastore may answer what it has not read to its end.
+        self.waiting = self.waiting.min(sent.len());
+        while let Some(oldest) = sent.get(sent.len() - self.waiting)
+            && let Some(rest) = self.waiting_bytes.checked_sub(oldest.bytes).filter(|rest| *rest >= queued)
+        {
+            (self.waiting, self.waiting_bytes) = (self.waiting - 1, rest);
+        }
+        self.waiting
+    }
+
+    fn tell(&mut self, values: [u64; GAUGES.len()], stats: &Stats) {
+        for ((gauge, told), value) in GAUGES.into_iter().zip(&mut self.booked).zip(values) {
+            stats.add(gauge, value.wrapping_sub(*told));
+            *told = value;
+        }
+    }
 }
 
 /// More than this outstanding on one connection is refused.
@@ -66,6 +103,7 @@ impl Datastore {
             owner,
             shortcut: None,
             unanswered: 0,
+            queue: Queue::default(),
             large: 0,
             dirty: false,
             need: 0,
@@ -136,7 +174,6 @@ impl Datastore {
         };
         stats.bump(requests);
         stats.add(request_bytes, bytes as u64);
-        stats.bump(Stat::out_queue);
         if self.sent.is_empty() {
             self.heard_at = now;
         }
@@ -226,9 +263,30 @@ impl Datastore {
     }
 
     /// Writes what may be written now; what may not waits for answers.
-    pub fn flush(&mut self, registry: &Registry, pool: &mut Pool) -> io::Result<()> {
+    pub fn flush(&mut self, registry: &Registry, now: Moment, pool: &mut Pool, stats: &Stats) -> io::Result<()> {
         let limit = self.allowance();
-        self.link.flush_part(limit, registry, pool)
+        let waiting = self.queue.waiting;
+        let oldest = self.sent.len().checked_sub(waiting).and_then(|index| self.sent.get(index)).map(|sent| sent.at);
+        let flushed = self.link.flush_part(limit, registry, pool);
+        stats.bump(Stat::datastore_flushes);
+        stats.add(Stat::datastore_bytes_out, self.link.outbox.take_written());
+        self.book(stats);
+        if let Some(oldest) = oldest {
+            stats.record(Histogram::server_in_queue, waiting as u64);
+            stats.record(Histogram::server_out_queue, self.queue.booked[ASKED]);
+            if self.queue.waiting < waiting {
+                stats.record(Histogram::server_queue_wait, micros(now.since(oldest)));
+            }
+        }
+        flushed
+    }
+
+    /// Tells the gauges what waits here and what is asked: after each write and each read, not with each request.
+    pub fn book(&mut self, stats: &Stats) {
+        let queued = self.link.outbox.len() as u64;
+        let waiting = self.queue.settle(&self.sent, queued) as u64;
+        let asked = (self.sent.len() as u64).saturating_sub(waiting);
+        self.queue.tell([waiting, queued, asked, self.unanswered.saturating_sub(queued)], stats);
     }
 
     fn push(&mut self, frame: &[u8], pool: &mut Pool) {
@@ -245,6 +303,8 @@ impl Datastore {
             false => self.link.queue(frame, pool),
         }
         self.unanswered += bytes;
+        self.queue.waiting += 1;
+        self.queue.waiting_bytes += bytes;
     }
 
     /// Books the answer to `sent`.
@@ -261,7 +321,6 @@ impl Datastore {
         }
         stats.bump(responses);
         stats.add(response_bytes, reply_bytes as u64);
-        stats.sub(Stat::out_queue, 1);
         stats.record(Histogram::server_latency, micros(now.since(sent.at)));
         self.heard_at = now;
     }
@@ -272,9 +331,9 @@ impl Datastore {
         (self.unanswered, self.large) = (0, 0);
         self.scanner = fresh;
         (self.need, self.passed_over) = (0, 0);
-        let sent = std::mem::take(&mut self.sent);
-        stats.sub(Stat::out_queue, sent.iter().filter(|sent| sent.leg.is_some()).count() as u64);
-        sent
+        self.queue.tell([0; GAUGES.len()], stats);
+        self.queue = Queue::default();
+        std::mem::take(&mut self.sent)
     }
 
     /// Has it been silent for this long though something is asked?
@@ -308,8 +367,7 @@ mod tests {
     use crate::net::link;
     use crate::protocol::Protocol;
 
-    #[test]
-    fn the_rest_of_a_frame_that_is_partly_written() {
+    fn down() -> Datastore {
         let settings = link::Settings {
             address: None,
             pause_first: Duration::ZERO,
@@ -319,7 +377,12 @@ mod tests {
             connect_timeout: Duration::ZERO,
         };
         let link = Link::new(settings, mio::Token(0));
-        let mut datastore = Datastore::new(link, ReplyScanner::new(Protocol::Resp), None);
+        Datastore::new(link, ReplyScanner::new(Protocol::Resp), None)
+    }
+
+    #[test]
+    fn the_rest_of_a_frame_that_is_partly_written() {
+        let mut datastore = down();
         let mut pool = Pool::default();
         for len in [10, 20, 30] {
             datastore.greet(&vec![b'x'; len], Moment(0), &mut pool);
@@ -328,5 +391,31 @@ mod tests {
             assert_eq!(datastore.rest_of_begun(written), rest, "{written} written");
         }
         assert_eq!(datastore.written(), 0);
+    }
+
+    /// Four requests of 10 bytes, of which so many bytes could be written.
+    fn check_gauges(written: usize, gauges: [u64; 4]) {
+        let (mut pool, stats) = (Pool::default(), Stats::alone());
+        let mut datastore = down();
+        for _ in 0..4 {
+            datastore.greet(&[b'x'; 10], Moment(0), &mut pool);
+        }
+        datastore.link.outbox.flush_part(written, &mut Vec::new(), &mut pool).expect("a vector takes all");
+        datastore.book(&stats);
+        assert_eq!(GAUGES.map(|gauge| stats.get(gauge)), gauges, "{written} written");
+        let sent = datastore.sent.pop_front().expect("four were sent");
+        datastore.answered(sent, 5, Moment(0), &stats);
+        datastore.book(&stats);
+        datastore.forget(ReplyScanner::new(Protocol::Resp), &stats);
+        assert_eq!(GAUGES.map(|gauge| stats.get(gauge)), [0; 4]);
+    }
+
+    #[test]
+    fn gauges_tell_what_waits_and_what_is_asked() {
+        check_gauges(0, [4, 40, 0, 0]);
+        check_gauges(9, [4, 31, 0, 9]);
+        check_gauges(10, [3, 30, 1, 10]);
+        check_gauges(35, [1, 5, 3, 35]);
+        check_gauges(40, [0, 0, 4, 40]);
     }
 }

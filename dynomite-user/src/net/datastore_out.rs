@@ -144,6 +144,7 @@ impl Worker {
             }
             datastore.link.inbox = inbox;
             datastore.link.relax();
+            datastore.book(&self.stats);
             datastore.scanner = scanner;
             datastore.need = need;
             if datastore.goes_on() {

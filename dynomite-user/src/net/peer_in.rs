@@ -11,6 +11,7 @@ use super::stream::Stream;
 use super::worker::Worker;
 use crate::coordinator::route::Origin;
 use crate::coordinator::{Asker, ClientId};
+use crate::protocol::codec::is_of_a_limit;
 use crate::protocol::peer::order::Responder;
 use crate::protocol::peer::{Heard, Hearing, Message};
 use crate::stats::{Histogram, Stat, Stats};
@@ -20,6 +21,22 @@ pub enum Role {
     Client,
     /// Boxed: most connections are clients'.
     Peer(Box<PeerIn>),
+}
+
+impl Role {
+    pub fn bytes_in(&self) -> Stat {
+        match self {
+            Role::Client => Stat::client_bytes_in,
+            Role::Peer(_) => Stat::peer_bytes_in,
+        }
+    }
+
+    pub fn bytes_out(&self) -> Stat {
+        match self {
+            Role::Client => Stat::client_bytes_out,
+            Role::Peer(_) => Stat::peer_bytes_out,
+        }
+    }
 }
 
 pub struct PeerIn {
@@ -177,6 +194,7 @@ impl Worker {
     fn refuse_peer(&mut self, id: ClientId, error: &[u8]) {
         self.stats.bump(Stat::peer_refused_requests);
         self.stats.bump(Stat::peer_forward_error);
+        self.stats.add(Stat::request_too_large, is_of_a_limit(error).into());
         self.coordinator.answer(id, error, &mut self.io);
     }
 

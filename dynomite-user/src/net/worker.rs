@@ -26,7 +26,7 @@ use crate::protocol::codec::Decoder;
 use crate::protocol::reply::Fault;
 use crate::protocol::request::{Decoded, Limits};
 use crate::ring::Topology;
-use crate::stats::{Stat, Stats};
+use crate::stats::{Histogram, Stat, Stats};
 use fast::Fast;
 pub use fast::Kernel;
 
@@ -224,6 +224,7 @@ impl Worker {
                 continue;
             }
             self.io.now = self.clock.now();
+            self.stats.bump(Stat::client_wakeups);
             for event in &events {
                 self.on_event(event);
             }
@@ -236,6 +237,7 @@ impl Worker {
                 self.coordinator.on_wake(self.io.now, &mut self.io);
             }
             self.flush();
+            self.stats.set(Stat::alloc_msgs, self.coordinator.in_flight() as u64);
         }
     }
 
@@ -416,7 +418,7 @@ impl Worker {
                     // A short read means an empty socket, unless its end is near: then read on to see it.
                     client.readable = filled || client.read_closed;
                     client.received += count as u64;
-                    self.stats.add(Stat::client_bytes_in, count as u64);
+                    self.stats.add(client.role.bytes_in(), count as u64);
                     match in_scratch {
                         Some(len) => self.handle_scratch(index, len),
                         None => self.handle_inbox(index),
@@ -535,6 +537,7 @@ impl Worker {
             client.decoder = Some(decoder);
             client.need = need;
         }
+        self.stats.record(Histogram::client_out_queue, self.coordinator.outstanding(id) as u64);
         self.note_read(index, outstanding + requests, command, done == bytes.len(), bytes.len());
         done
     }
@@ -602,8 +605,7 @@ impl Worker {
             while let Some(index) = self.io.dirty_datastores.pop() {
                 let Some(datastore) = self.io.datastores.get_mut(index) else { continue };
                 datastore.dirty = false;
-                self.stats.bump(Stat::datastore_flushes);
-                if datastore.flush(&self.io.registry, &mut self.io.pool).is_err() {
+                if datastore.flush(&self.io.registry, self.io.now, &mut self.io.pool, &self.stats).is_err() {
                     self.lose_datastore(index, Stat::server_err);
                 }
             }
@@ -636,6 +638,7 @@ impl Worker {
             false => client.flush(&self.io.registry, &mut self.io.pool),
         };
         let written = queued - client.outbox.len();
+        self.stats.add(client.role.bytes_out(), client.outbox.take_written());
         self.note_written(index, written);
         let Some(client) = self.io.clients.get_mut(index) else { return };
         match flushed {

@@ -28,6 +28,11 @@ impl Decoder {
     }
 }
 
+/// Did a limit on requests make a decoder refuse with this error?
+pub fn is_of_a_limit(error: &[u8]) -> bool {
+    resp::refuse::is_of_a_limit(error) || memcache::decode::is_of_a_limit(error)
+}
+
 /// Finds replies at the head of an inbox; remembers how far it looked into one that is not whole.
 #[derive(Debug)]
 pub enum ReplyScanner {

@@ -181,6 +181,11 @@ fn refused(consumed: usize, answer: Option<&'static [u8]>) -> Decoded<'static> {
     }
 }
 
+/// Is this an answer to what is too long?
+pub fn is_of_a_limit(error: &[u8]) -> bool {
+    error == LONG_LINE || error == LARGE
+}
+
 fn whole(head: usize, data: u64) -> usize {
     usize::try_from(data).unwrap_or(usize::MAX).saturating_add(head + DATA_END.len())
 }

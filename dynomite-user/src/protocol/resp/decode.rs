@@ -114,14 +114,14 @@ impl Decoder {
         let line_max = limits.line_bytes_max.min(limits.request_bytes_max);
         let Some(len) = memchr::memchr(b'\n', &inbox[self.at..]).map(|len| self.at + len) else {
             if inbox.len() > line_max {
-                return Decoded::Broken { error: refuse::protocol("too big inline request") };
+                return Decoded::Broken { error: refuse::too_long_line() };
             }
             self.at = inbox.len();
             return Decoded::Incomplete { need: inbox.len() + 1 };
         };
         self.at = 0;
         if len > line_max {
-            return Decoded::Broken { error: refuse::protocol("too big inline request") };
+            return Decoded::Broken { error: refuse::too_long_line() };
         }
         if self.inline.capacity() > INLINE_KEPT_BYTES {
             self.inline = Vec::new();
@@ -349,6 +349,9 @@ mod tests {
         let limits = Limits { request_bytes_max: 64, arguments_max: 4, ..Limits::default() };
         let check =
             |input: &str, expected: &str| assert_eq!(told(input.as_bytes(), &[], &limits), expected, "{input:?}");
+        let of_a_limit = [refuse::too_long(&limits), refuse::too_many_arguments(5, &limits), refuse::too_long_line()];
+        assert!(of_a_limit.iter().all(|error| refuse::is_of_a_limit(error)));
+        assert!(!refuse::is_of_a_limit(&refuse::unknown_command(b"too big inline request", std::iter::empty())));
         check("*5\r\n", "!-ERR Protocol error: 5 arguments in one request, the limit is 4");
         check("del a b c d\r\n", "!-ERR Protocol error: 5 arguments in one request, the limit is 4");
         check("*2\r\n$3\r\nGET\r\n$60\r\n", "!-ERR Protocol error: a request longer than the limit of 64 bytes");

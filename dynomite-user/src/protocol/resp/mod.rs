@@ -10,7 +10,7 @@ mod find;
 pub mod glob;
 pub(in crate::protocol) mod head;
 mod inline;
-mod refuse;
+pub(in crate::protocol) mod refuse;
 pub mod repair;
 pub mod resp3;
 pub mod scan;

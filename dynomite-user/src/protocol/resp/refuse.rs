@@ -1,6 +1,8 @@
 //! What a client is told about a request that is not served.
 //! Owns: the texts. Where Redis has one it is Redis' text: clients match on them.
 
+use memchr::memmem;
+
 use crate::protocol::request::Limits;
 
 /// Redis shows this many bytes of a name, and of all arguments together.
@@ -46,11 +48,25 @@ pub fn too_many_arguments(args: i64, limits: &Limits) -> Vec<u8> {
     if i32::try_from(args).is_err() {
         return protocol("invalid multibulk length");
     }
-    protocol(&format!("{args} arguments in one request, the limit is {}", limits.arguments_max))
+    protocol(&format!("{args}{MANY_ARGUMENTS}{}", limits.arguments_max))
+}
+
+pub fn too_long_line() -> Vec<u8> {
+    protocol(LONG_LINE)
 }
 
 pub fn too_long(limits: &Limits) -> Vec<u8> {
-    protocol(&format!("a request longer than the limit of {} bytes", limits.request_bytes_max))
+    protocol(&format!("{LONG}{} bytes", limits.request_bytes_max))
+}
+
+const MANY_ARGUMENTS: &str = " arguments in one request, the limit is ";
+const LONG_LINE: &str = "too big inline request";
+const LONG: &str = "a request longer than the limit of ";
+
+/// Is this one of the three above?
+pub fn is_of_a_limit(error: &[u8]) -> bool {
+    error.starts_with(b"-ERR Protocol error: ")
+        && [MANY_ARGUMENTS, LONG_LINE, LONG].iter().any(|words| memmem::find(error, words.as_bytes()).is_some())
 }
 
 /// Up to `len` bytes of what a client sent; as in Redis it ends at a zero byte.
