@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::coordinator::ConsistencyLevel;
@@ -113,6 +113,8 @@ pub const TIMEOUT_FACTOR_MAX: u8 = 10;
 
 pub struct Control {
     client_ids: AtomicU64,
+    /// How many clients are connected, on all workers.
+    clients: AtomicUsize,
     /// The clients of all workers, by id.
     roster: Mutex<BTreeMap<u64, Card>>,
     read_consistency: AtomicU8,
@@ -129,6 +131,7 @@ impl Control {
     pub fn new(read: ConsistencyLevel, write: ConsistencyLevel, read_repairs: bool, state: NodeState) -> Control {
         Control {
             client_ids: AtomicU64::new(0),
+            clients: AtomicUsize::new(0),
             roster: Mutex::default(),
             read_consistency: AtomicU8::new(read as u8),
             write_consistency: AtomicU8::new(write as u8),
@@ -141,10 +144,19 @@ impl Control {
         }
     }
 
-    /// The level that connections accepted from now on start with.
     /// A number that no other client of this node has or had.
     pub fn next_client_id(&self) -> u64 {
         self.client_ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// One more client, if that is not more than `max`; 0: no limit. Who was let in must be let out.
+    pub fn let_in(&self, max: usize) -> bool {
+        let more = |clients| (max == 0 || clients < max).then_some(clients + 1);
+        self.clients.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    pub fn let_out(&self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// What CLIENT LIST shows. Held for a moment only: when clients come, go, or say something about themselves.
@@ -152,6 +164,7 @@ impl Control {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The level that connections accepted from now on start with.
     pub fn read_consistency(&self) -> ConsistencyLevel {
         level(&self.read_consistency)
     }
@@ -320,6 +333,16 @@ mod tests {
         assert!(control.repairs_reads());
         control.set_read_repairs(false);
         assert!(!control.repairs_reads());
+    }
+
+    #[test]
+    fn no_more_clients_than_may_be() {
+        let control = control();
+        let let_in = |max: usize| (0..10).filter(|_| control.let_in(max)).count();
+        assert_eq!(let_in(3), 3);
+        control.let_out();
+        assert_eq!((let_in(3), let_in(3), let_in(5)), (1, 0, 2));
+        assert_eq!((let_in(0), let_in(5)), (10, 0));
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
         },
         limits: Limits { request_bytes_max: config.request_bytes_max, ..Limits::default() },
         reply_bytes_max: config.reply_bytes_max,
-        clients_max: config.client_connections.div_ceil(workers),
+        clients_max: config.client_connections,
         client_outstanding_max: config.client_outstanding_max,
         peers_in_max: PEERS_IN_MAX,
         preconnect: config.preconnect,

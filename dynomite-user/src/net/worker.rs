@@ -38,7 +38,7 @@ pub struct Settings {
     pub limits: Limits,
     /// Bytes of one reply; who asked for a longer one is told so.
     pub reply_bytes_max: usize,
-    /// Clients of this worker; 0: no limit.
+    /// Clients of all workers; 0: no limit.
     pub clients_max: usize,
     /// Requests of one client that may be outstanding; it is not read meanwhile.
     pub client_outstanding_max: usize,
@@ -363,8 +363,7 @@ impl Worker {
     }
 
     fn welcome(&mut self, mut stream: Stream) {
-        let limit = self.settings.clients_max;
-        if limit != 0 && self.io.clients.len() - self.peers_in >= limit {
+        if !self.control.let_in(self.settings.clients_max) {
             self.stats.bump(Stat::client_connections_refused);
             let refusal: &[u8] = match self.settings.protocol {
                 Protocol::Resp => b"-ERR max number of clients reached\r\n",
@@ -380,6 +379,7 @@ impl Worker {
             stream.tune(None).and_then(|()| self.io.registry.register(&mut stream, token, Interest::READABLE));
         if let Err(error) = registered {
             tracing::debug!(%error, "a client left before it was served");
+            self.control.let_out();
             return;
         }
         let decoder = Decoder::new(self.settings.protocol);
@@ -585,6 +585,7 @@ impl Worker {
         self.fail_all(unanswered);
         match client.role {
             Role::Client => {
+                self.control.let_out();
                 self.stats.bump(why);
                 self.stats.sub(Stat::client_connections, 1);
             }
