@@ -72,6 +72,43 @@ fn a_datastore_killed_and_started_again_under_load() {
     assert!(slowest < Duration::from_millis(2500), "an answer took {slowest:?}");
 }
 
+fn count(log: &str, words: &str) -> usize {
+    log.matches(words).count()
+}
+
+#[test]
+fn a_datastore_lost_and_found_is_said_once_each() {
+    let Some(mut datastore) = Datastore::redis() else { return };
+    let node = Node::start(Settings::before(&datastore).line("server_retry_timeout: 200").line("workers: 2"));
+    assert!(!node.log().contains("the datastore at"), "{}", node.log());
+    for turn in 1..=2 {
+        datastore.kill();
+        until("every worker has dialled in vain", || node.stat("server_ejects") >= 10 * turn as u64);
+        assert_eq!(count(&node.log(), "is away: "), turn, "{}", node.log());
+        assert!(node.log().contains(&format!("the datastore at {} is away: it closed", datastore.address())));
+        datastore.restart();
+        until("it is found", || count(&node.log(), "is back") == turn);
+        // Nobody has asked anything. Every worker has it again.
+        until("both workers are connected", || node.stat("datastore_connections") >= 2);
+        let mut client = node.client();
+        until("it is served", || client.ask("PING").text() == "PONG");
+    }
+    assert_eq!((count(&node.log(), "is away: "), count(&node.log(), "is back")), (2, 2), "{}", node.log());
+}
+
+#[test]
+fn a_datastore_that_refuses_the_password_is_left_alone() {
+    let Some(datastore) = Datastore::start_with(Kind::Redis, &["--requirepass", "secret"]) else { return };
+    let settings = Settings::before(&datastore).line("requirepass: wrong").line("workers: 1");
+    let settings = settings.line("server_failure_limit: 3").line("server_retry_timeout: 60000");
+    let node = Node::start_unchecked(settings.line("datastore_connections: 1"));
+    until("it has been tried", || node.try_stat("server_ejects").is_some_and(|ejects| ejects >= 3));
+    // Ten more attempts would take less than that.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(node.stat("datastore_connects"), 3);
+    assert_eq!(count(&node.log(), "refuses us: -WRONGPASS"), 1, "{}", node.log());
+}
+
 #[test]
 fn a_node_may_be_started_before_its_datastore() {
     let Some(mut datastore) = Datastore::redis() else { return };
@@ -81,6 +118,7 @@ fn a_node_may_be_started_before_its_datastore() {
     let start = Instant::now();
     assert_eq!(client.ask("GET k").text(), GONE);
     assert!(start.elapsed() < Duration::from_secs(2), "refused after {:?}", start.elapsed());
+    assert_eq!(count(&node.log(), "is away: Connection refused"), 1, "{}", node.log());
     datastore.restart();
     until("the datastore is found", || client.ask("SET k v") == Value::ok());
     assert_eq!(client.ask("GET k").text(), "v");

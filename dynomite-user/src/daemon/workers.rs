@@ -68,6 +68,7 @@ impl Workers {
             control: parts.control.clone(),
             topology,
             board,
+            notices: Arc::default(),
             kernel: parts.kernel.as_ref().and_then(|kernel| kernel.path()),
         };
         let handles = listeners.into_iter().zip(peer_listeners).enumerate().map(|(number, (clients, peers))| {

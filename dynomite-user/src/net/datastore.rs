@@ -45,6 +45,8 @@ pub struct Datastore {
     queue: Queue,
     /// Frames among these that are too long for the shortcut.
     large: u32,
+    /// It has given a good answer.
+    pub proven: bool,
     /// Queued for the flush at the end of this wake-up?
     pub dirty: bool,
     /// How many bytes the reply at the head needs before it can be whole.
@@ -105,6 +107,7 @@ impl Datastore {
             unanswered: 0,
             queue: Queue::default(),
             large: 0,
+            proven: false,
             dirty: false,
             need: 0,
             passed_over: 0,
@@ -137,24 +140,17 @@ impl Datastore {
 
     /// Says something of our own, whose answer must be a good one.
     pub fn greet(&mut self, frame: &[u8], now: Moment, pool: &mut Pool) {
-        self.say(frame, false, now, pool);
+        self.say(frame, Expect::Resp, false, now, pool);
     }
 
     /// The same, but the datastore may refuse it.
-    pub fn offer(&mut self, frame: &[u8], now: Moment, pool: &mut Pool) {
-        self.say(frame, true, now, pool);
+    pub fn offer(&mut self, frame: &[u8], expect: Expect, now: Moment, pool: &mut Pool) {
+        self.say(frame, expect, true, now, pool);
     }
 
-    fn say(&mut self, frame: &[u8], may_fail: bool, now: Moment, pool: &mut Pool) {
+    fn say(&mut self, frame: &[u8], expect: Expect, may_fail: bool, now: Moment, pool: &mut Pool) {
         self.push(frame, pool);
-        self.sent.push_back(Sent {
-            leg: None,
-            may_fail,
-            expect: Expect::Resp,
-            at: now,
-            bytes: frame.len() as u64,
-            is_write: false,
-        });
+        self.sent.push_back(Sent { leg: None, may_fail, expect, at: now, bytes: frame.len() as u64, is_write: false });
     }
 
     pub fn send(
@@ -307,7 +303,7 @@ impl Datastore {
         self.queue.waiting_bytes += bytes;
     }
 
-    /// Books the answer to `sent`.
+    /// Books the answer to `sent`; what we say ourselves is nobody's request.
     pub fn answered(&mut self, sent: Sent, reply_bytes: usize, now: Moment, stats: &Stats) {
         let (responses, response_bytes) = match sent.is_write {
             true => (Stat::write_responses, Stat::write_response_bytes),
@@ -319,10 +315,12 @@ impl Datastore {
         if let Some(shortcut) = &mut self.shortcut {
             shortcut.on_answered(bytes);
         }
-        stats.bump(responses);
-        stats.add(response_bytes, reply_bytes as u64);
-        stats.record(Histogram::server_latency, micros(now.since(sent.at)));
         self.heard_at = now;
+        if sent.leg.is_some() {
+            stats.bump(responses);
+            stats.add(response_bytes, reply_bytes as u64);
+            stats.record(Histogram::server_latency, micros(now.since(sent.at)));
+        }
     }
 
     /// The connection is gone: everything asked on it, and a fresh start for the next one.
@@ -330,7 +328,7 @@ impl Datastore {
         self.shortcut = None;
         (self.unanswered, self.large) = (0, 0);
         self.scanner = fresh;
-        (self.need, self.passed_over) = (0, 0);
+        (self.need, self.passed_over, self.proven) = (0, 0, false);
         self.queue.tell([0; GAUGES.len()], stats);
         self.queue = Queue::default();
         std::mem::take(&mut self.sent)

@@ -18,7 +18,12 @@ impl Worker {
     pub(super) fn on_datastore(&mut self, index: usize, event: &Event) {
         let Some(datastore) = self.io.datastores.get_mut(index) else { return };
         match datastore.link.on_event(&self.io.registry, self.io.now) {
-            Progress::Lost => return self.lose_datastore(index, Stat::server_err),
+            Progress::Lost => {
+                if let Some(error) = datastore.link.take_failure() {
+                    self.io.miss_datastore(index, &error);
+                }
+                return self.lose_datastore(index, Stat::server_err);
+            }
             Progress::Connected => {
                 self.stats.bump(Stat::datastore_connects);
                 self.stats.bump(Stat::datastore_connections);
@@ -40,7 +45,10 @@ impl Worker {
             let Some(datastore) = self.io.datastores.get_mut(index) else { return };
             match datastore.link.read(datastore.need, &mut self.io.pool) {
                 // An adopted socket may say "nothing yet" for ever after a reset.
-                Ok(None) if closed => return self.lose_datastore(index, Stat::server_eof),
+                Ok(None) if closed => {
+                    self.io.miss_datastore(index, &"it closed the connection");
+                    return self.lose_datastore(index, Stat::server_eof);
+                }
                 Ok(None) => return,
                 Ok(Some((count, filled))) => {
                     let more = filled | datastore.on_read(count);
@@ -53,6 +61,10 @@ impl Worker {
                     }
                 }
                 Err(error) => {
+                    match error.kind() {
+                        io::ErrorKind::UnexpectedEof => self.io.miss_datastore(index, &"it closed the connection"),
+                        _ => self.io.miss_datastore(index, &error),
+                    }
                     let why = match error.kind() {
                         io::ErrorKind::UnexpectedEof => Stat::server_eof,
                         _ => Stat::server_err,
@@ -106,7 +118,9 @@ impl Worker {
                             self.coordinator.on_reply(leg, reply, self.io.now, &mut self.io);
                         }
                         None if is_error && !sent.may_fail => {
-                            tracing::error!(reply = %String::from_utf8_lossy(frame), "the datastore refuses us");
+                            if let Some(address) = &self.io.settings.datastore.address {
+                                self.io.notices.refuses(address, frame);
+                            }
                             sound = false;
                             break;
                         }
@@ -120,6 +134,7 @@ impl Worker {
                     datastore.passed_over += passed;
                     // A line without end cannot be passed over.
                     if datastore.sent.is_empty() || bytes.len() - done > bytes_max {
+                        self.io.miss_datastore(index, &"it said a line without end");
                         self.stats.bump(Stat::reply_too_large);
                         sound = false;
                     }
@@ -132,15 +147,19 @@ impl Worker {
                 Scanned::Broken => {
                     self.stats.bump(Stat::datastore_protocol_errors);
                     self.io.datastores[index].distrust();
+                    self.io.miss_datastore(index, &"what it says is no reply");
                     sound = false;
                     break;
                 }
             }
         }
         inbox.advance(done);
+        let mut is_news = false;
         if let Some(datastore) = self.io.datastores.get_mut(index) {
-            if done > 0 {
+            // Who refuses our greeting has answered, too, and is not to be asked again at once.
+            if done > 0 && sound {
                 datastore.link.proved();
+                is_news = !std::mem::replace(&mut datastore.proven, true);
             }
             datastore.link.inbox = inbox;
             datastore.link.relax();
@@ -150,6 +169,9 @@ impl Worker {
             if datastore.goes_on() {
                 self.io.mark_datastore(index);
             }
+        }
+        if is_news {
+            self.io.find_datastore(index);
         }
         sound
     }
@@ -182,7 +204,12 @@ impl Worker {
             if is_stuck {
                 datastore.distrust();
             }
-            if datastore.link.give_up(&self.io.registry, self.io.now) || is_stuck {
+            let gave_up = datastore.link.give_up(&self.io.registry, self.io.now);
+            if gave_up || is_stuck {
+                match gave_up {
+                    true => self.io.miss_datastore(index, &"it cannot be connected in time"),
+                    false => self.io.miss_datastore(index, &"it does not answer"),
+                }
                 self.stats.bump(Stat::server_timedout);
                 self.lose_datastore(index, Stat::server_err);
             }

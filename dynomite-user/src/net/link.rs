@@ -44,6 +44,8 @@ pub struct Link {
     token: Token,
     state: State,
     failures: u32,
+    /// Why it could not be connected the last time.
+    failure: Option<io::Error>,
     /// Is writability asked for? Only while the socket is full.
     waits_to_write: bool,
     pub inbox: Inbox,
@@ -69,6 +71,7 @@ impl Link {
             token,
             state: State::Down { retry_at: Moment(0) },
             failures: 0,
+            failure: None,
             waits_to_write: false,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
@@ -147,6 +150,7 @@ impl Link {
     pub fn give_up(&mut self, registry: &Registry, now: Moment) -> bool {
         match self.state {
             State::Dialing { give_up_at, .. } if give_up_at <= now => {
+                self.failure = Some(io::ErrorKind::TimedOut.into());
                 self.lose(registry, now);
                 true
             }
@@ -176,6 +180,7 @@ impl Link {
             }
             Err(error) => {
                 tracing::debug!(%address, %error, "dial failed");
+                self.failure = Some(error);
                 self.failed(now);
                 false
             }
@@ -190,6 +195,7 @@ impl Link {
             Ok(None) => return Progress::Same,
             Ok(Some(error)) | Err(error) => {
                 tracing::debug!(address = ?self.settings.address, %error, "could not connect");
+                self.failure = Some(error);
                 self.lose(registry, now);
                 return Progress::Lost;
             }
@@ -200,6 +206,10 @@ impl Link {
         self.state = State::Up { stream };
         self.inbox = Inbox::with_space(INBOX_BYTES);
         Progress::Connected
+    }
+
+    pub fn take_failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
     }
 
     /// The other end answered sensibly: earlier failures are forgotten.

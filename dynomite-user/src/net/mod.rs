@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod endpoints;
 pub mod link;
 pub mod listener;
+pub mod notices;
 pub mod peer;
 pub mod peer_in;
 mod peer_out;

@@ -2,6 +2,7 @@
 //! Owns: every connection of one worker. Decides nothing about requests.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use super::buffer::Pool;
 use super::client::Client;
 use super::datastore::{Datastore, Sent};
 use super::link::{self, Link};
+use super::notices::Notices;
 use super::peer::{self, Peers};
 use super::peer_in::Role;
 use super::presence::Board;
+use super::stream::Address;
 use crate::coordinator::{Ask, ClientId, Effects, Kin, Leg, Outgoing, SendError};
 use crate::kernel::FastPath;
 use crate::moment::Moment;
@@ -37,6 +40,8 @@ pub enum Source {
 }
 
 const KIND_SHIFT: u32 = 56;
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+const VERSION: &[u8] = b"version\r\n";
 pub const HELLO_3: &[u8] = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n";
 
 impl Source {
@@ -90,6 +95,7 @@ pub struct Io {
     pub settings: Settings,
     pub registry: Registry,
     pub stats: Arc<Stats>,
+    pub notices: Arc<Notices>,
     pub pool: Pool,
     pub now: Moment,
     pub clients: Slab<Client>,
@@ -110,12 +116,19 @@ pub struct Io {
 }
 
 impl Io {
-    pub fn new(settings: Settings, board: Arc<Board>, registry: Registry, stats: Arc<Stats>) -> Io {
+    pub fn new(
+        settings: Settings,
+        board: Arc<Board>,
+        notices: Arc<Notices>,
+        registry: Registry,
+        stats: Arc<Stats>,
+    ) -> Io {
         let mut io = Io {
             peers: Peers::new(settings.peers.clone(), settings.protocol, board),
             settings,
             registry,
             stats,
+            notices,
             pool: Pool::default(),
             now: Moment(0),
             kernel: None,
@@ -174,12 +187,44 @@ impl Io {
         let was_down = datastore.link.is_down();
         let (registry, greeting) = (&self.registry, &self.settings.greeting);
         if !datastore.ready(registry, greeting, self.kernel.as_ref(), self.now, &mut self.pool) {
+            if let Some(error) = datastore.link.take_failure() {
+                self.miss_datastore(index, &error);
+            }
             return false;
         }
         if was_down && datastore.owner.is_none() {
-            self.settings.offers.iter().for_each(|frame| datastore.offer(frame, self.now, &mut self.pool));
+            let offers = &self.settings.offers;
+            offers.iter().for_each(|frame| datastore.offer(frame, Expect::Resp, self.now, &mut self.pool));
+            // Whether it is back is asked, also if nobody else asks anything: a connection may come up where nobody answers.
+            if self.notices.is_missed() {
+                let (frame, expect) = match self.settings.protocol {
+                    Protocol::Resp => (PING, Expect::Resp),
+                    Protocol::Memcache => (VERSION, Expect::Line),
+                };
+                datastore.offer(frame, expect, self.now, &mut self.pool);
+            }
         }
         true
+    }
+
+    /// Says why a shared connection is lost, or did not come about; `find_datastore` when one is back.
+    pub fn miss_datastore(&self, index: usize, why: &dyn Display) {
+        if let Some((address, datastore)) = self.shared(index) {
+            self.notices.lost(address, datastore.proven, why);
+        }
+    }
+
+    /// The first good answer on a connection.
+    pub fn find_datastore(&self, index: usize) {
+        if let Some((address, _)) = self.shared(index) {
+            self.notices.found(address);
+        }
+    }
+
+    /// What happens to a client's own connection tells little of the datastore.
+    fn shared(&self, index: usize) -> Option<(&Address, &Datastore)> {
+        let datastore = self.datastores.get(index).filter(|datastore| datastore.owner.is_none())?;
+        Some((self.settings.datastore.address.as_ref()?, datastore))
     }
 
     pub fn queue_client(&mut self, index: usize) {

@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Waker};
 
 use super::client::{Client, Read};
 use super::listener::Listener;
+use super::notices::Notices;
 use super::peer_in::Role;
 use super::perform::{Io, Source};
 use super::presence::Board;
@@ -96,6 +97,7 @@ pub struct Shared {
     pub control: Arc<Control>,
     pub topology: Arc<Topology>,
     pub board: Arc<Board>,
+    pub notices: Arc<Notices>,
     /// The fast path, if there is one.
     pub kernel: Option<Arc<FastPath>>,
 }
@@ -175,7 +177,8 @@ impl Worker {
         for (index, listener) in listeners.peers.iter_mut().enumerate() {
             listener.register(poll.registry(), Source::PeerListener(index).token())?;
         }
-        let mut io = Io::new(settings.io.clone(), shared.board, poll.registry().try_clone()?, stats.clone());
+        let registry = poll.registry().try_clone()?;
+        let mut io = Io::new(settings.io.clone(), shared.board, shared.notices, registry, stats.clone());
         io.peers.set_topology(&shared.topology);
         let control = shared.control.clone();
         let coordinator =
@@ -606,7 +609,8 @@ impl Worker {
             while let Some(index) = self.io.dirty_datastores.pop() {
                 let Some(datastore) = self.io.datastores.get_mut(index) else { continue };
                 datastore.dirty = false;
-                if datastore.flush(&self.io.registry, self.io.now, &mut self.io.pool, &self.stats).is_err() {
+                if let Err(error) = datastore.flush(&self.io.registry, self.io.now, &mut self.io.pool, &self.stats) {
+                    self.io.miss_datastore(index, &error);
                     self.lose_datastore(index, Stat::server_err);
                 }
             }
