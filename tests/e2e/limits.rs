@@ -21,6 +21,7 @@ fn a_client_too_many_is_told_or_closed_and_the_others_stay() {
         let said = String::from_utf8_lossy(&surplus.rest()).into_owned();
         assert!(said.is_empty() || said.starts_with("-ERR max number of clients reached"), "{said}");
     }
+    assert_eq!(node.log().matches("client_connections is reached: 1 refused").count(), 1, "{}", node.log());
     for client in &mut clients {
         assert_eq!(client.ask("PING").text(), "PONG");
     }
@@ -49,6 +50,7 @@ fn who_does_not_read_is_dropped_and_nobody_else_notices() {
         node.stat("client_connections") == 1
     });
     assert!(served > 0);
+    assert_eq!(node.log().matches("left unread: 1 connections dropped").count(), 1, "{}", node.log());
     assert!(node.process().rss() < rss + (32 << 20), "what was meant for it has not been kept");
 }
 

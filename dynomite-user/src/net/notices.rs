@@ -12,8 +12,8 @@ use crate::moment::Moment;
 pub struct Notices {
     /// What was said of the datastore: `NOTHING` and so on.
     datastore: AtomicU8,
-    pub refused: Seldom,
-    pub slow: Seldom,
+    refused: Seldom,
+    overflowed: Seldom,
 }
 
 const NOTHING: u8 = 0;
@@ -45,6 +45,18 @@ impl Notices {
         }
     }
 
+    pub fn client_refused(&self, now: Moment) {
+        if let Some(count) = self.refused.again(now) {
+            tracing::warn!("client_connections is reached: {count} refused since this was last said");
+        }
+    }
+
+    pub fn client_overflowed(&self, now: Moment) {
+        if let Some(count) = self.overflowed.again(now) {
+            tracing::warn!("too many replies are left unread: {count} connections dropped since this was last said");
+        }
+    }
+
     /// Was it said that there is none, and not yet that it is back?
     pub fn is_missed(&self) -> bool {
         !matches!(self.datastore.load(Ordering::Relaxed), NOTHING | UP)
@@ -57,7 +69,7 @@ impl Notices {
 
 /// Something that may happen very often, and is said at most once in `PAUSE`.
 #[derive(Debug, Default)]
-pub struct Seldom {
+struct Seldom {
     unsaid: AtomicU64,
     /// Nanoseconds, as `Moment` counts them.
     due_at: AtomicU64,
@@ -67,7 +79,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 impl Seldom {
     /// It happened once more. `Some`: so many times since it was last said, and it is time to say so.
-    pub fn again(&self, now: Moment) -> Option<u64> {
+    fn again(&self, now: Moment) -> Option<u64> {
         self.unsaid.fetch_add(1, Ordering::Relaxed);
         let due = self.due_at.load(Ordering::Relaxed);
         let next = (now + PAUSE).0;

@@ -24,7 +24,7 @@ use crate::kernel::FastPath;
 use crate::moment::{Clock, Moment};
 use crate::protocol::Protocol;
 use crate::protocol::codec::Decoder;
-use crate::protocol::reply::Fault;
+use crate::protocol::reply::{Fault, write_error};
 use crate::protocol::request::{Decoded, Limits};
 use crate::ring::Topology;
 use crate::stats::{Histogram, Stat, Stats};
@@ -368,11 +368,10 @@ impl Worker {
     fn welcome(&mut self, mut stream: Stream) {
         if !self.control.let_in(self.settings.clients_max) {
             self.stats.bump(Stat::client_connections_refused);
-            let refusal: &[u8] = match self.settings.protocol {
-                Protocol::Resp => b"-ERR max number of clients reached\r\n",
-                Protocol::Memcache => b"SERVER_ERROR max number of clients reached\r\n",
-            };
-            super::buffer::write_now(&mut stream, refusal);
+            self.io.notices.client_refused(self.io.now);
+            let mut refusal = Vec::new();
+            write_error(self.settings.protocol, "max number of clients reached", &mut refusal);
+            super::buffer::write_now(&mut stream, &refusal);
             return;
         }
         let entry = self.io.clients.vacant_entry();
@@ -622,6 +621,7 @@ impl Worker {
             }
             while let Some(index) = self.io.overflowed.pop() {
                 self.stats.bump(Stat::client_output_overflow);
+                self.io.notices.client_overflowed(self.io.now);
                 self.drop_client(index, Stat::client_err);
             }
             let io = &self.io;
