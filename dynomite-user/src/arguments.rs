@@ -22,7 +22,7 @@ Options:
   -h, --help             : this help
   -V, --version          : show version and exit
   -t, --test-conf        : test configuration, say everything that is wrong with it, and exit
-  -g, --gossip           : enable gossip, as enable_gossip does (default: disabled)
+  -g, --gossip           : enable gossip, as enable_gossip does; there is none yet: without effect but a warning
   -d, --daemonize        : run as a daemon
   -D, --describe-stats   : print stats description and exit
   -v, --verbosity=N      : set logging level (default: 5, min: 0, max: 11)

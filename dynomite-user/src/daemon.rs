@@ -69,8 +69,8 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
         0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
         workers => workers,
     };
-    // Gossip makes a joining node normal; without it nobody else would.
-    let state = if config.enable_gossip { NodeState::Joining } else { NodeState::Normal };
+    // Gossip would make a joining node normal. Without it nobody would.
+    let state = NodeState::Normal;
     let control = Control::new(config.read_consistency, config.write_consistency, config.read_repairs_enabled, state);
     control.set_cluster(members::view(&config));
     let control = Arc::new(control);

@@ -73,6 +73,9 @@ impl Arguments {
         }
         config.workers = self.workers.unwrap_or(config.workers);
         config.enable_gossip |= self.gossip;
+        if self.gossip {
+            loaded.warnings.push(Problem::of_file(format!("option -g has no effect yet: {}", config::NO_GOSSIP)));
+        }
     }
 }
 

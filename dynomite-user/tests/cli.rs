@@ -288,11 +288,12 @@ fn options_show_on_the_stats_port() {
         node.start("-g -v 11 --workers 2 -m 1024 -M 100000 -x 2 -y ignored -i 5 --embedded-datastore -o log");
     let reply = |path| ask(node.stats, path).expect("a reply");
     assert!(reply("/get_consistency").ends_with("Read Consistency: DC_QUORUM\r\nWrite Consistency: DC_ONE\r\n"));
-    assert!(reply("/state/get_state").contains("State: "));
+    assert!(reply("/state/get_state").contains("State: NORMAL"));
     assert!(reply("/cluster_describe").contains("\"dcs\": [{\"name\":\"localdc\""));
     assert!(reply("/info").contains("\"p\": {\"client_eof\":0,"));
     assert!(reply("/metrics").contains("# TYPE dynomite_client_connections gauge"));
     assert!(node.text("log").contains("started on pid"));
+    assert!(node.text("log").contains("option -g has no effect yet: there is no gossip"));
 }
 
 #[test]

@@ -7,10 +7,13 @@ use std::net::IpAddr;
 use super::options::{self, KERNEL, Kind, Row, Unset};
 use super::parse::{self, Entry, Node, Scalar};
 use super::problem::Problem;
-use super::value::{HostPort, Reason, Seed};
+use super::value::{HostPort, Reason, Seed, SeedProvider};
 use super::{Address, Config, Guard, Loaded};
 use crate::coordinator::ConsistencyLevel;
 use crate::protocol::Protocol;
+
+/// Why gossip does nothing.
+pub const NO_GOSSIP: &str = "there is no gossip, members are those of dyn_seeds";
 
 /// Checks the text of a configuration.
 pub fn check(text: &str) -> Result<Loaded, Vec<Problem>> {
@@ -213,6 +216,21 @@ impl Checker {
         {
             let text = "directive \"read_repairs_enabled\" has no effect below dc_quorum, for reads and for writes";
             warnings.push(Problem::at(at, text.to_owned()));
+        }
+        if let (true, Some(at)) = (config.enable_gossip, line("enable_gossip")) {
+            let text = format!("directive \"enable_gossip\" has no effect yet: {NO_GOSSIP}");
+            warnings.push(Problem::at(at, text));
+        }
+        if let Some(at) = line("dyn_seed_provider") {
+            let what = match config.seed_provider {
+                SeedProvider::Simple => None,
+                SeedProvider::Florida | SeedProvider::Dns => Some("has no effect yet"),
+                SeedProvider::Unknown => {
+                    Some("is none of 'simple_provider' 'florida_provider' 'dns_provider' and has no effect")
+                }
+            };
+            let text = |what| format!("directive \"dyn_seed_provider\" {what}: members are those of dyn_seeds");
+            warnings.extend(what.map(|what| Problem::at(at, text(what))));
         }
         if config.kernel.guard == Guard::Enforce
             && config.kernel.interfaces.is_empty()

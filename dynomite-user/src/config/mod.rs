@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use dynomite_common::token::Token;
 
-pub use check::check;
+pub use check::{NO_GOSSIP, check};
 pub use problem::{Invalid, Problem, located};
 pub use reference::reference;
 pub use value::{Address, Datastore, Guard, HostPort, KernelMode, ReadFailover, Secure, Seed, SeedProvider, Xdp};

@@ -179,7 +179,7 @@ pub const GROUPS: &[(&str, &[Row])] = &[
                 "The other nodes: host:port:rack:datacenter:token [name].",
                 |config, value| config.seeds.push(seed(value.text())?);
             "dyn_seed_provider" Text, Is("simple_provider"),
-                "Who else knows nodes: simple_provider (nobody), florida_provider (HTTP) or dns_provider (TXT records).",
+                "Who else knows nodes: simple_provider, which is nobody. florida_provider and dns_provider are not there yet.",
                 |config, value| config.seed_provider = SeedProvider::parse(value.text());
             "hash" Choice(HASHES), Is("murmur"),
                 "How keys become tokens. The same on all nodes.",
@@ -225,10 +225,10 @@ pub const GROUPS: &[(&str, &[Row])] = &[
                 "Requests a second on one connection to another datacenter. 0: no limit.",
                 |config, value| config.conn_msg_rate = value.number();
             "enable_gossip" Flag, Is("false"),
-                "Tell other nodes who is in the cluster, and learn it from them.",
+                "Tell other nodes who is in the cluster, and learn it from them. Not there yet: members are those of dyn_seeds.",
                 |config, value| config.enable_gossip = value.flag();
             "gos_interval" Millis(1, MAX), Is("30000"),
-                "The pause between two rounds of gossip, and between two looks at the seed provider.",
+                "The pause between two rounds of gossip, and between two looks at the seed provider. Neither is there yet.",
                 |config, value| config.gossip_interval = value.millis();
             "secure_server_option" Choice(Secure::NAMES), Is("none"),
                 "Which links are encrypted. The same on all nodes; datacenter if the cluster has C nodes.",

@@ -256,6 +256,22 @@ fn warnings_name_what_has_no_effect() {
         "read_repairs_enabled: true",
         &["line 6: directive \"read_repairs_enabled\" has no effect below dc_quorum, for reads and for writes"],
     );
+    warned(
+        "enable_gossip: true",
+        &["line 6: directive \"enable_gossip\" has no effect yet: there is no gossip, members are those of dyn_seeds"],
+    );
+    for provider in ["florida_provider", "dns_provider"] {
+        warned(
+            &format!("dyn_seed_provider: {provider}"),
+            &["line 6: directive \"dyn_seed_provider\" has no effect yet: members are those of dyn_seeds"],
+        );
+    }
+    warned(
+        "dyn_seed_provider: nonsense",
+        &["line 6: directive \"dyn_seed_provider\" is none of 'simple_provider' 'florida_provider' 'dns_provider' and has no \
+          effect: members are those of dyn_seeds"],
+    );
+    warned("enable_gossip: false\ndyn_seed_provider: simple_provider", &[]);
     let text = NEEDED.replace("tokens: 7", "tokens: 7,8");
     let warnings = check(&text).expect("valid").warnings;
     assert_eq!(warnings[0].to_string(), "line 4: directive \"tokens\" has several: C nodes cannot join this cluster");

@@ -272,15 +272,18 @@ pub enum SeedProvider {
     Simple,
     Florida,
     Dns,
+    /// A name that nobody knows: as good as `Simple`.
+    Unknown,
 }
 
 impl SeedProvider {
-    /// By its beginning; any other name stands for the file alone.
+    /// By its beginning, but for the one that is none.
     pub fn parse(text: &str) -> SeedProvider {
         match text {
             _ if text.starts_with("florida_provider") => SeedProvider::Florida,
             _ if text.starts_with("dns_provider") => SeedProvider::Dns,
-            _ => SeedProvider::Simple,
+            "simple_provider" => SeedProvider::Simple,
+            _ => SeedProvider::Unknown,
         }
     }
 }
