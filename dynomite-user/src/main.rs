@@ -12,7 +12,7 @@ use std::{fs, process};
 
 use anyhow::Context as _;
 use arguments::{Arguments, CONF_FILE, Command, Task, USAGE};
-use dynomite_user::config::{self, Invalid, Loaded, Problem, located, lookup};
+use dynomite_user::config::{self, Invalid, Loaded, Lookup, Problem, located};
 use dynomite_user::daemon::{self, RunOptions, members};
 use dynomite_user::kernel::{guard, probe};
 use dynomite_user::log::Log;
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Task::TestConf => test_conf(&arguments.conf_file()),
+        Task::TestConf => test_conf(&arguments),
         Task::Other(Command::Hash { keys }) => or_say(hash(&arguments, keys)),
         Task::Other(Command::KernelCheck) => or_say(kernel_check(&arguments)),
         Task::Run => or_say(run(&arguments)),
@@ -86,22 +86,24 @@ fn or_say(result: anyhow::Result<ExitCode>) -> ExitCode {
     })
 }
 
+/// What the file and the command line say, and everything for which the node would not start.
+fn examine(arguments: &Arguments, path: &Path, seeds: bool) -> (Loaded, Vec<Problem>) {
+    let lookup = Lookup { datastore: !arguments.embedded_datastore, seeds };
+    let (loaded, mut problems) = config::examine(path, |loaded| arguments.apply(loaded), lookup);
+    if problems.is_empty() {
+        problems.extend(members::topology(&loaded.config).err().unwrap_or_default());
+    }
+    (loaded, problems)
+}
+
 /// Says everything that is wrong, then the verdict.
-fn test_conf(path: &Path) -> ExitCode {
+fn test_conf(arguments: &Arguments) -> ExitCode {
+    let path = &arguments.conf_file();
     let say = |problems: &[Problem], kind: &str| {
         problems.iter().for_each(|problem| eprintln!("dynomite: {kind}{}", located(path, problem)));
     };
-    let problems = match config::load(path) {
-        Ok(loaded) => {
-            say(&loaded.warnings, "warning: ");
-            say(&lookup::files(&loaded), "warning: ");
-            let mut problems = lookup::listeners(&loaded);
-            problems.extend(lookup::others(&loaded));
-            problems.extend(members::topology(&loaded.config).err().unwrap_or_default());
-            problems
-        }
-        Err(invalid) => invalid.problems,
-    };
+    let (loaded, problems) = examine(arguments, path, true);
+    say(&loaded.warnings, "warning: ");
     say(&problems, "");
     let verdict = if problems.is_empty() { "valid" } else { "invalid" };
     eprintln!("dynomite: configuration file '{}' syntax is {verdict}", path.display());
@@ -193,12 +195,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         format!("opening log file '{}' failed", file.display())
     })?;
     let path = arguments.conf_file();
-    let mut loaded = match config::load(&path) {
-        Ok(loaded) => loaded,
-        Err(invalid) => return Ok(cannot_start(arguments, &invalid)),
-    };
-    arguments.apply(&mut loaded);
-    let problems: Vec<Problem> = lookup::listeners(&loaded).into_iter().chain(lookup::files(&loaded)).collect();
+    // Seeds are looked up while the node runs.
+    let (loaded, problems) = examine(arguments, &path, false);
     if !problems.is_empty() {
         return Ok(cannot_start(arguments, &Invalid { path, problems }));
     }

@@ -17,6 +17,12 @@ pub const NO_GOSSIP: &str = "there is no gossip, members are those of dyn_seeds"
 
 /// Checks the text of a configuration.
 pub fn check(text: &str) -> Result<Loaded, Vec<Problem>> {
+    let (loaded, problems) = examine(text);
+    if problems.is_empty() { Ok(loaded) } else { Err(problems) }
+}
+
+/// What can be understood of it, defaults in the place of what cannot, and what is wrong.
+pub fn examine(text: &str) -> (Loaded, Vec<Problem>) {
     let parsed = parse::parse(text);
     let mut checker = Checker { problems: parsed.problems, ..Checker::default() };
     let mut pools = parsed.root.iter();
@@ -28,12 +34,8 @@ pub fn check(text: &str) -> Result<Loaded, Vec<Problem>> {
         checker.problems.push(Problem::of_file("there is no pool: a name, then its keys".to_owned()));
     }
     checker.problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
-    match config {
-        Some(config) if checker.problems.is_empty() => {
-            Ok(Loaded { config, warnings: checker.warnings, given: checker.lines })
-        }
-        _ => Err(checker.problems),
-    }
+    let config = config.unwrap_or_else(|| Config::blank(""));
+    (Loaded { config, warnings: checker.warnings, given: checker.lines }, checker.problems)
 }
 
 #[derive(Default)]
@@ -117,6 +119,7 @@ impl Checker {
                 }
                 if let (Kind::Datastores, [_, second, ..]) = (kind, list.as_slice()) {
                     let line = if let Node::Scalar(scalar) = second { scalar.line } else { entry.line };
+                    self.filled.insert(row.name);
                     return self.refused(line, row.name, Reason::of("has more than one datastore: a node has one"));
                 }
                 for node in list {

@@ -21,6 +21,7 @@ use std::time::Duration;
 use dynomite_common::token::Token;
 
 pub use check::{NO_GOSSIP, check};
+pub use lookup::Lookup;
 pub use problem::{Invalid, Problem, located};
 pub use reference::reference;
 pub use value::{Address, Datastore, Guard, HostPort, KernelMode, ReadFailover, Secure, Seed, SeedProvider, Xdp};
@@ -190,6 +191,17 @@ impl Loaded {
 
 /// A file longer than this is no configuration.
 const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Everything that is wrong with a file on this machine, and what its author should know; resolvers are asked.
+pub fn examine(path: &Path, mend: impl FnOnce(&mut Loaded), lookup: Lookup) -> (Loaded, Vec<Problem>) {
+    let (mut loaded, mut problems) = match read(path) {
+        Ok(text) => check::examine(&text),
+        Err(text) => (check::examine("").0, vec![Problem::of_file(text)]),
+    };
+    mend(&mut loaded);
+    lookup::look_up(&mut loaded, &mut problems, lookup);
+    (loaded, problems)
+}
 
 /// Reads and checks a file. Asks no resolver and opens nothing else: see `lookup`.
 pub fn load(path: &Path) -> Result<Loaded, Invalid> {

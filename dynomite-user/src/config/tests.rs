@@ -200,7 +200,8 @@ fn shapes_that_mean_nothing() {
 fn one_datastore() {
     let text = NEEDED.replace("[127.0.0.1:22122:1]", "[127.0.0.1:22122:1, 127.0.0.1:22123:1]");
     let problems = check(&text).expect_err("two datastores");
-    assert_eq!(problems[0].to_string(), "line 5: directive \"servers\" has more than one datastore: a node has one");
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, ["line 5: directive \"servers\" has more than one datastore: a node has one"]);
 }
 
 #[test]
@@ -268,8 +269,10 @@ fn warnings_name_what_has_no_effect() {
     }
     warned(
         "dyn_seed_provider: nonsense",
-        &["line 6: directive \"dyn_seed_provider\" is none of 'simple_provider' 'florida_provider' 'dns_provider' and has no \
-          effect: members are those of dyn_seeds"],
+        &[
+            "line 6: directive \"dyn_seed_provider\" is none of 'simple_provider' 'florida_provider' 'dns_provider' and has no \
+          effect: members are those of dyn_seeds",
+        ],
     );
     warned("enable_gossip: false\ndyn_seed_provider: simple_provider", &[]);
     let text = NEEDED.replace("tokens: 7", "tokens: 7,8");

@@ -22,6 +22,8 @@ pub struct Presence {
     address: Mutex<Option<SocketAddr>>,
     /// Its name is to be looked up.
     is_wanted: AtomicBool,
+    /// The log has it that it cannot be found.
+    is_missed: AtomicBool,
     links_up: AtomicU32,
     /// Links over which it said that it is one of ours.
     links_ours: AtomicU32,
@@ -39,6 +41,7 @@ impl Presence {
             port,
             address: Mutex::new(known),
             is_wanted: AtomicBool::new(known.is_none()),
+            is_missed: AtomicBool::new(false),
             links_up: AtomicU32::new(0),
             links_ours: AtomicU32::new(0),
             is_barred: AtomicBool::new(false),
@@ -138,9 +141,15 @@ impl Board {
                 // The one that is in use was not reached: the next one, if there are several.
                 let next = found.iter().position(|one| Some(*one) == *address).map_or(0, |at| (at + 1) % found.len());
                 let Some(next) = found.get(next) else {
-                    tracing::debug!(host = presence.host, "cannot be resolved");
+                    if !presence.is_missed.swap(true, Ordering::Relaxed) {
+                        let Presence { host, port, .. } = &*presence;
+                        tracing::warn!(
+                            "peer {host}:{port} cannot be found: its name has no address; it is looked up again and again"
+                        );
+                    }
                     continue;
                 };
+                presence.is_missed.store(false, Ordering::Relaxed);
                 *address = Some(*next);
                 presence.is_wanted.store(false, Ordering::Relaxed);
             }
