@@ -136,6 +136,17 @@ fn a_memcached_reply_too_large_fails_its_request_alone() {
 }
 
 #[test]
+fn a_request_of_too_many_arguments_is_refused_and_ends_the_connection() {
+    let node = Node::start(Settings::embedded(Kind::Redis).line("request_arguments_max: 100"));
+    let mut client = node.client();
+    let mget = |keys| format!("MGET{}", " k".repeat(keys));
+    assert_eq!(client.ask(&mget(99)), Value::Array(vec![Value::Null; 99]));
+    assert!(client.ask(&mget(100)).text().contains("101 arguments in one request, the limit is 100"));
+    assert!(client.is_closed());
+    assert_eq!(node.stat("request_too_large"), 1);
+}
+
+#[test]
 fn more_requests_than_may_be_outstanding_are_answered_in_time() {
     let Some(datastore) = Datastore::redis() else { return };
     let node = Node::start(Settings::before(&datastore).line("client_outstanding_max: 100"));

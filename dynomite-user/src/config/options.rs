@@ -254,6 +254,9 @@ pub const GROUPS: &[(&str, &[Row])] = &[
             "request_bytes_max" Bytes(1024, 1 << 40), Is("1073741824"),
                 "The largest request of a client or a peer.",
                 |config, value| config.request_bytes_max = value.number();
+            "request_arguments_max" Count(16, MAX), Is("1048576"),
+                "Arguments of one request, its name among them.",
+                |config, value| config.request_arguments_max = value.number();
             "reply_bytes_max" Bytes(1024, 1 << 40), Is("1073741824"),
                 "The largest reply of the datastore or a peer.",
                 |config, value| config.reply_bytes_max = value.number();

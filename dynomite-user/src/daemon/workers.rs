@@ -156,7 +156,11 @@ fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
                 deletes_own_keys: parts.options.admin_operation == 1,
             },
         },
-        limits: Limits { request_bytes_max: config.request_bytes_max, ..Limits::default() },
+        limits: Limits {
+            request_bytes_max: config.request_bytes_max,
+            arguments_max: config.request_arguments_max,
+            ..Limits::default()
+        },
         reply_bytes_max: config.reply_bytes_max,
         clients_max: config.client_connections,
         client_outstanding_max: config.client_outstanding_max,

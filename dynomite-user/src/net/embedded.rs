@@ -22,6 +22,8 @@ use crate::protocol::resp::scan::ReplyScanner;
 
 const LISTENER: Token = Token(usize::MAX);
 const EVENTS: usize = 256;
+/// Only this process asks, and what it lets through is the configuration's business.
+const LIMITS: Limits = Limits { request_bytes_max: usize::MAX, arguments_max: u32::MAX, line_bytes_max: 64 << 10 };
 
 /// Starts a datastore on a free port of the loopback interface. It lives as long as the process.
 pub fn start(protocol: Protocol) -> io::Result<SocketAddr> {
@@ -156,7 +158,7 @@ impl Server {
             if is_blocked || inbox.is_empty() || self.connections[index].closing {
                 break;
             }
-            let used = match decoder.decode(inbox.bytes(), &Limits::default()) {
+            let used = match decoder.decode(inbox.bytes(), &LIMITS) {
                 Decoded::Request { consumed, request } => {
                     self.execute(index, &request);
                     consumed

@@ -11,7 +11,7 @@ use super::{keys, memcache, resp};
 pub struct Limits {
     /// Bytes of one request, first to last. The default holds Redis' largest value (512 MB) and some more.
     pub request_bytes_max: usize,
-    /// Arguments of one request. The default is Redis' own.
+    /// Arguments of one request. The default was Redis' own until it took as many as a number can count.
     pub arguments_max: u32,
     /// Bytes of a line that is a request by itself (inline RESP, memcached's command lines): Redis takes 64 KB.
     pub line_bytes_max: usize,
