@@ -4,6 +4,7 @@
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -123,7 +124,8 @@ impl Output {
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    // Said here, because a daemon has no umask.
+    OpenOptions::new().append(true).create(true).mode(0o644).open(path)
 }
 
 /// A whole line comes in one write, so lines of several threads do not mix.

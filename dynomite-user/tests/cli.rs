@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -304,6 +305,13 @@ fn a_daemon_goes_on_alone() {
     let fields: Vec<&str> = stat.rsplit_once(')').expect("name").1.split_whitespace().collect();
     assert_ne!(fields[1], std::process::id().to_string());
     assert_ne!(fields[3], pid.to_string());
+    fs::rename(node.path("log"), node.path("log.1")).expect("moved");
+    kill(Pid::from_raw(pid), Signal::SIGHUP).expect("signalled");
+    until("the new file", || node.path("log").exists());
+    for name in ["log.1", "log", "pid"] {
+        let mode = fs::metadata(node.path(name)).expect(name).permissions().mode();
+        assert_eq!(mode & 0o022, 0, "{name} is others' to write: {mode:o}");
+    }
     kill(Pid::from_raw(pid), Signal::SIGTERM).expect("signalled");
     until("the daemon to end", || !node.path("pid").exists());
     assert!(node.text("log").contains("stopped"));
