@@ -276,15 +276,16 @@ fn texts(fields: &[(&str, &str)], out: &mut Vec<u8>) {
 fn summary(row: &Command) -> String {
     let does = if row.kind == Kind::Write { "Writes" } else { "Reads" };
     let by = match row.routing {
-        Routing::Normal if row.keys == Keys::None => "by the node's own datastore".into(),
-        Routing::Normal => format!(
-            "by the owners of its {}",
-            if row.across == Across::OneOwner { "keys, which must be the same for all" } else { "keys" }
-        ),
-        Routing::OwnRack => "by the key's owner in the node's own rack".into(),
-        Routing::Local => "by the node's own datastore".into(),
-        Routing::AllNodes => "by every node".into(),
-        Routing::EveryOwner => "by every owner".into(),
+        Routing::Normal if row.keys == Keys::None => "by the node's own datastore",
+        Routing::Normal => match (row.keys, row.across) {
+            (Keys::At(_), _) => "by the owners of its key",
+            (_, Across::OneOwner) => "by the owners of its keys, which must be the same for all",
+            _ => "by the owners of its keys, each of which may have its own",
+        },
+        Routing::OwnRack => "by the key's owner in the node's own rack",
+        Routing::Local => "by the node's own datastore",
+        Routing::AllNodes => "by every node",
+        Routing::EveryOwner => "by every owner",
         Routing::Node => return "Answered by the node itself".into(),
         Routing::Private(_) => return "Runs on a datastore connection of the client's own".into(),
         Routing::Refused(why) => return why.into(),
@@ -380,4 +381,23 @@ fn keys(arguments: Arguments<'_>, say: impl Fn(&Command, &[u8], &mut Vec<u8>), o
     }
     encode::array_head(keys.len(), out);
     keys.iter().for_each(|key| say(request.command, key, out));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, wanted: &str) {
+        assert_eq!(summary(find(name.as_bytes()).expect(name)), wanted, "{name}");
+    }
+
+    #[test]
+    fn summaries_say_whose_a_command_is() {
+        check("get", "Reads, by the owners of its key");
+        check("hset", "Writes, by the owners of its key");
+        check("mget", "Reads, by the owners of its keys, each of which may have its own");
+        check("rename", "Writes, by the owners of its keys, which must be the same for all");
+        check("dbsize", "Reads, by every owner");
+        check("ping", "Answered by the node itself");
+    }
 }
