@@ -16,6 +16,7 @@ pub struct Pool {
     pub stats: Place,
     pub datastore: Place,
     pub memcache: bool,
+    pub password: Option<String>,
 }
 
 /// Where something listens.
@@ -53,6 +54,7 @@ impl Pool {
             stats: Place::parse(word("stats_listen").as_deref().unwrap_or("0.0.0.0:22222"))?,
             datastore: Place::parse(datastore)?,
             memcache: word("data_store").as_deref() == Some("1"),
+            password: word("requirepass"),
         })
     }
 }
@@ -120,7 +122,9 @@ mod tests {
 
     fn check(text: &str, expected: &str) {
         let said = match Pool::parse(text) {
-            Ok(pool) => format!("{} {} {} {}", pool.listen, pool.stats, pool.datastore, pool.memcache),
+            Ok(Pool { listen, stats, datastore, memcache, password }) => {
+                format!("{listen} {stats} {datastore} {memcache} {}", password.as_deref().unwrap_or("-"))
+            }
             Err(error) => format!("{error:#}"),
         };
         assert_eq!(said, expected);
@@ -131,15 +135,15 @@ mod tests {
         let start = "dyn_o_mite:\n  listen: 127.0.0.1:8102\n";
         check(
             &format!("{start}  servers:\n  - 127.0.0.1:6379:1 redis\n"),
-            "127.0.0.1:8102 0.0.0.0:22222 127.0.0.1:6379 false",
+            "127.0.0.1:8102 0.0.0.0:22222 127.0.0.1:6379 false -",
         );
         check(
             &format!("{start}  servers: ::1:6379:1\n  data_store: 1\n"),
-            "127.0.0.1:8102 0.0.0.0:22222 ::1:6379 true",
+            "127.0.0.1:8102 0.0.0.0:22222 ::1:6379 true -",
         );
         check(
-            &format!("{start}  stats_listen: a:1\n  servers:\n  - /run/r.sock:1\n"),
-            "127.0.0.1:8102 a:1 /run/r.sock false",
+            &format!("{start}  stats_listen: a:1\n  servers:\n  - /run/r.sock:1\n  requirepass: secret\n"),
+            "127.0.0.1:8102 a:1 /run/r.sock false secret",
         );
         check(start, "no `servers` in it");
         check("[]", "no pool in it");

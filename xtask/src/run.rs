@@ -83,7 +83,11 @@ fn datastore(pool: &Pool, children: &mut Children) -> Result<Datastore> {
     let Some((name, program)) = candidates.iter().find_map(|name| Some((*name, shell::find(name)?))) else {
         return Ok(Datastore::Embedded);
     };
-    let command = if pool.memcache { memcached(&program, &pool.datastore) } else { redis(&program, &pool.datastore)? };
+    let mut command =
+        if pool.memcache { memcached(&program, &pool.datastore) } else { redis(&program, &pool.datastore)? };
+    if let Some(password) = &pool.password {
+        command.args(["--requirepass", password]);
+    }
     children.start_quietly(name, &command)?;
     until_it_answers(&pool.datastore, children)?;
     Ok(Datastore::Started(name))
@@ -136,13 +140,14 @@ fn greet(conf: &Path, pool: &Pool, datastore: &Datastore) {
     };
     let (host, port) = pool.listen.to_reach();
     let (stats_host, stats_port) = pool.stats.to_reach();
+    let password = pool.password.as_ref().map(|password| format!(" -a '{password}'")).unwrap_or_default();
     println!("\nDynomite listens at {} ({}), in front of {behind}.\n", pool.listen, conf.display());
     match (&pool.listen, pool.memcache) {
-        (Place::Unix(path), false) => println!("  redis-cli -s {path} set greeting hello"),
+        (Place::Unix(path), false) => println!("  redis-cli -s {path}{password} set greeting hello"),
         (Place::Unix(path), true) => println!("  printf 'version\\r\\n' | nc -U {path}"),
         (_, false) if shell::find("redis-cli").is_some() => {
-            println!("  redis-cli -h {host} -p {port} set greeting hello");
-            println!("  redis-cli -h {host} -p {port} get greeting");
+            println!("  redis-cli -h {host} -p {port}{password} set greeting hello");
+            println!("  redis-cli -h {host} -p {port}{password} get greeting");
         }
         // bash alone: not everybody has netcat.
         (_, false) => talk(&host, port, "PING\\r\\nSET greeting hello\\r\\nGET greeting\\r\\nQUIT"),
