@@ -94,6 +94,8 @@ fn read(mut socket: &TcpStream, space: &mut [u8], is_served: &AtomicBool) -> Opt
                     return None;
                 }
             }
+            // A flow that goes resets its connection to the datastore. A client that is reset has yet to read its answer.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
             Err(error) => panic!("{error}"),
         }
     }
