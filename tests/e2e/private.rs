@@ -1,9 +1,9 @@
 //! Commands with connection state: transactions, blocking commands, subscriptions. Each client has its own, and only its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dynomite_tests::resp::words;
-use dynomite_tests::{Client, Datastore, Node, Value, until};
+use dynomite_tests::{Client, Datastore, Node, Settings, Value, until};
 
 fn texts(value: &Value) -> Vec<String> {
     value.elements().iter().map(Value::text).collect()
@@ -136,6 +136,32 @@ fn subscribing_in_a_transaction_is_refused_and_the_transaction_with_it() {
     assert!(client.ask("EXEC").text().starts_with("EXECABORT"));
     assert_eq!(client.ask("GET k"), Value::Null);
     assert_eq!(texts(&client.ask("SUBSCRIBE news")), ["subscribe", "news", "1"]);
+}
+
+#[test]
+fn subscribing_without_a_datastore_is_an_error_and_the_client_goes_on() {
+    const GONE: &str = "ERR Storage: Datastore refused connection";
+    let Some(mut datastore) = Datastore::redis() else { return };
+    let settings = Settings::before(&datastore).line("timeout: 500").line("server_retry_timeout: 100");
+    let node = Node::start(settings);
+    let mut client = node.client();
+    datastore.kill();
+    let start = Instant::now();
+    client.send(&lines(&["SUBSCRIBE a", "PSUBSCRIBE a*", "ECHO behind"]));
+    assert_eq!([client.reply().text(), client.reply().text()], [GONE, GONE]);
+    assert_eq!(client.reply().text(), "behind");
+    assert!(start.elapsed() < Duration::from_secs(2), "after {:?}", start.elapsed());
+    datastore.restart();
+    until("the datastore is found", || client.ask("GET none") == Value::Null);
+    // It takes connections and says nothing.
+    datastore.pause();
+    let start = Instant::now();
+    assert_eq!(client.ask("SUBSCRIBE a b").text(), GONE);
+    let took = start.elapsed();
+    assert!((Duration::from_millis(450)..Duration::from_secs(3)).contains(&took), "after {took:?}");
+    datastore.resume();
+    until("the datastore answers", || client.ask("GET none") == Value::Null);
+    until("it can be subscribed", || texts(&client.ask("SUBSCRIBE a")) == ["subscribe", "a", "1"]);
 }
 
 #[test]

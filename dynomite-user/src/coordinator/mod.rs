@@ -130,6 +130,8 @@ struct Client {
     write_level: ConsistencyLevel,
     session: Session,
     mode: Mode,
+    /// Its first subscription, until that is answered.
+    subscribing: Option<Ticket>,
     /// It is held: to be resumed when everything asked is answered.
     resume_when_quiet: bool,
     /// It waits for what others do (BLPOP and its kind).
@@ -197,6 +199,7 @@ impl Coordinator {
             write_level: self.control.write_consistency(),
             session: Session::new(self.control.next_client_id(), self.settings.requirepass.as_deref()),
             mode: Mode::Shared,
+            subscribing: None,
             resume_when_quiet: false,
             is_blocked: false,
             since: now,
@@ -373,7 +376,8 @@ impl Coordinator {
                     self.fail(ticket, fault, now, effects);
                 }
                 Work::Aside(_) => self.on_aside_deadline(ticket),
-                Work::Private | Work::Parts(_) => self.fail(ticket, Fault::DatastoreRefused, now, effects),
+                Work::Private => self.on_private_deadline(ticket, now, effects),
+                Work::Parts(_) => self.fail(ticket, Fault::DatastoreRefused, now, effects),
                 Work::Fan(fan) => {
                     let outcome = fan.gather.on_deadline();
                     self.stats.bump(Stat::peer_timedout_requests);

@@ -70,7 +70,8 @@ impl Coordinator {
         let is_resp3 = state.session.version() == Version::Resp3;
         let (mode, taken) = match (state.mode, private) {
             (Mode::Subscribed, _) => (Mode::Subscribed, Taken::Yes),
-            (_, Some(Private::Subscribe)) => (Mode::Subscribed, Taken::Yes),
+            // Until the first answer: then it is known whether there is anything to listen to.
+            (_, Some(Private::Subscribe)) => (Mode::Subscribed, Taken::Hold),
             (_, Some(Private::Open)) => (Mode::Own, Taken::Yes),
             (_, Some(Private::End)) => (Mode::Leaving, Taken::Hold),
             // Inside a transaction nothing blocks.
@@ -80,7 +81,7 @@ impl Coordinator {
         state.mode = mode;
         state.resume_when_quiet = taken == Taken::Hold;
         state.is_blocked = taken == Taken::Hold && private == Some(Private::Blocking);
-        if mode == Mode::Subscribed {
+        if mode == Mode::Subscribed && !is_shared {
             if effects.to_private(client, is_resp3, None, request.frame).is_err() {
                 effects.close(client);
             }
@@ -98,10 +99,30 @@ impl Coordinator {
         let class = if private == Some(Private::Blocking) { NO_DEADLINE } else { CLASS_DATASTORE };
         let ticket = self.in_flight.open(entry, class, now + timeout);
         state.order.set_ticket(place, ticket);
-        if let Err(error) = effects.to_private(client, is_resp3, Some(ticket.leg(0)), request.frame) {
+        // What a subscription answers comes unasked.
+        let leg = (mode != Mode::Subscribed).then(|| ticket.leg(0));
+        state.subscribing = leg.is_none().then_some(ticket);
+        if let Err(error) = effects.to_private(client, is_resp3, leg, request.frame) {
+            if state.subscribing.take().is_some() {
+                state.mode = Mode::Shared;
+            }
             self.fail(ticket, fault_of(error, PeerId::SELF), now, effects);
+            self.on_private_lost(client, now, effects);
         }
         Some(taken)
+    }
+
+    /// What ran on the client's own connection was not answered in time. A subscription is given up: the client would take it
+    /// for the answer to something else.
+    pub(super) fn on_private_deadline(&mut self, ticket: Ticket, now: Moment, effects: &mut impl Effects) {
+        if let Some(Entry { teller: Teller::Client(place), .. }) = self.in_flight.get(ticket)
+            && let Some(state) = client_mut(&mut self.clients, place.client)
+            && state.subscribing == Some(ticket)
+        {
+            (state.subscribing, state.mode) = (None, Mode::Shared);
+            effects.drop_private(place.client);
+        }
+        self.fail(ticket, Fault::DatastoreRefused, now, effects);
     }
 
     /// A command that could not even be sent belongs to a transaction, which must not be executed without it. The
@@ -118,12 +139,16 @@ impl Coordinator {
     }
 
     /// Something came on the client's own connection that no request waits for.
-    pub fn on_push(&mut self, client: ClientId, frame: &[u8], effects: &mut impl Effects) {
+    pub fn on_push(&mut self, client: ClientId, frame: &[u8], now: Moment, effects: &mut impl Effects) {
         let Some(state) = client_mut(&mut self.clients, client) else { return };
         if state.mode != Mode::Subscribed {
             return;
         }
-        effects.to_client(client, frame);
+        match state.subscribing.take() {
+            Some(ticket) => self.close(ticket, Reply { frame, is_error: false }, now, effects),
+            None => effects.to_client(client, frame),
+        }
+        let Some(state) = client_mut(&mut self.clients, client) else { return };
         // The last subscription is gone: from here on the client is like any other.
         if state.session.version() == Version::Resp2 && is_last_unsubscription(frame) {
             state.mode = Mode::Shared;
@@ -131,9 +156,13 @@ impl Coordinator {
     }
 
     /// The client's own connection is gone, and the state on it: the client must not believe otherwise.
-    pub fn on_private_lost(&mut self, client: ClientId, effects: &mut impl Effects) {
+    pub fn on_private_lost(&mut self, client: ClientId, now: Moment, effects: &mut impl Effects) {
         let Some(state) = client_mut(&mut self.clients, client) else { return };
-        if matches!(state.mode, Mode::Own | Mode::Subscribed) {
+        if let Some(ticket) = state.subscribing.take() {
+            // Nothing was subscribed yet.
+            state.mode = Mode::Shared;
+            self.fail(ticket, Fault::DatastoreRefused, now, effects);
+        } else if matches!(state.mode, Mode::Own | Mode::Subscribed) {
             state.mode = Mode::Shared;
             state.order.close(client, effects);
         }
@@ -145,4 +174,68 @@ fn is_last_unsubscription(frame: &[u8]) -> bool {
     let word =
         |words: &[u8]| frame.get(..40.min(frame.len())).is_some_and(|head| memchr::memmem::find(head, words).is_some());
     frame.ends_with(b"\r\n:0\r\n") && word(b"unsubscribe\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Recorder, ask_in, coordinator};
+    use super::*;
+
+    const CLIENT: ClientId = ClientId(0);
+    const GONE: &str = "=-ERR Storage: Datastore refused connection";
+
+    fn connected() -> Coordinator {
+        let mut coordinator = coordinator("a/r1:0", RouteSettings::default());
+        coordinator.connect(CLIENT, Asker::Client, Moment(0));
+        coordinator
+    }
+
+    /// What becomes of `line`, and what `then` makes of it.
+    #[track_caller]
+    fn check(
+        coordinator: &mut Coordinator,
+        datastore_is_down: bool,
+        line: &str,
+        then: impl FnOnce(&mut Coordinator, &mut Recorder),
+        said: &[&str],
+    ) {
+        let recorder = Recorder { datastore_is_down, ..Recorder::default() };
+        let recorder = ask_in(coordinator, recorder, line, |coordinator, request, recorder| {
+            coordinator.on_request(CLIENT, request, Moment(0), recorder);
+            then(coordinator, recorder);
+        });
+        assert_eq!(recorder.said, said, "{line}");
+        assert_eq!(coordinator.in_flight(), 0, "{line}");
+    }
+
+    #[test]
+    fn a_subscription_that_cannot_be_made_is_an_error_and_no_more() {
+        for line in ["SUBSCRIBE a", "PSUBSCRIBE a*", "SSUBSCRIBE a"] {
+            let (mut coordinator, asked) = (connected(), format!("private {line}"));
+            check(&mut coordinator, true, line, |_, _| (), &[GONE]);
+            let lost = |c: &mut Coordinator, r: &mut Recorder| c.on_private_lost(CLIENT, Moment(1), r);
+            check(&mut coordinator, false, line, lost, &[&asked, GONE]);
+            let late = |c: &mut Coordinator, r: &mut Recorder| {
+                c.on_wake(Moment(0) + Duration::from_secs(2), r);
+                c.on_push(CLIENT, b"+late\r\n", Moment(1), r);
+            };
+            check(&mut coordinator, false, line, late, &[&asked, GONE]);
+            // It is a client like any other.
+            assert_eq!(coordinator.clients[0].as_ref().map(|state| state.mode), Some(Mode::Shared));
+            let made = |c: &mut Coordinator, r: &mut Recorder| {
+                c.on_push(CLIENT, b"+subscribed\r\n", Moment(1), r);
+                c.on_push(CLIENT, b"+message\r\n", Moment(1), r);
+                c.on_private_lost(CLIENT, Moment(1), r);
+            };
+            check(&mut coordinator, false, line, made, &[&asked, "=+subscribed", "=+message", "close"]);
+        }
+    }
+
+    #[test]
+    fn a_transaction_that_cannot_be_begun_ends_the_connection() {
+        // What follows in the same breath must not be executed by itself.
+        for line in ["MULTI", "WATCH a"] {
+            check(&mut connected(), true, line, |_, _| (), &[GONE, "close"]);
+        }
+    }
 }

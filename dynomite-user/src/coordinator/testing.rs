@@ -94,6 +94,9 @@ impl Effects for Recorder {
     }
 
     fn to_private(&mut self, _: ClientId, _: bool, _: Option<Leg>, frame: &[u8]) -> Result<(), SendError> {
+        if self.datastore_is_down {
+            return Err(SendError::Down);
+        }
         self.said.push(format!("private {}", text(frame)));
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::datastore::{Datastore, Sent};
 use super::link::Progress;
 use super::perform::patience;
 use super::worker::Worker;
+use crate::coordinator::Effects as _;
 use crate::protocol::codec::ReplyScanner;
 use crate::protocol::reply::{Fault, Reply, Scanned, reply_too_large};
 use crate::stats::Stat;
@@ -104,7 +105,7 @@ impl Worker {
                             break;
                         }
                         if let Some(owner) = datastore.owner {
-                            self.coordinator.on_push(owner, frame, &mut self.io);
+                            self.coordinator.on_push(owner, frame, self.io.now, &mut self.io);
                         }
                         continue;
                     };
@@ -191,7 +192,9 @@ impl Worker {
         self.stats.set(Stat::server_ejected_at, crate::moment::epoch_millis());
         self.fail_all(sent);
         if let Some(owner) = owner {
-            self.coordinator.on_private_lost(owner, &mut self.io);
+            self.coordinator.on_private_lost(owner, self.io.now, &mut self.io);
+            // Who asks for one again gets a fresh one, and does not wait for this one's next attempt.
+            self.io.drop_private(owner);
         }
     }
 

@@ -325,6 +325,7 @@ impl Effects for Io {
         let datastore = &mut self.datastores[index];
         let was_down = datastore.link.is_down();
         if !datastore.ready(&self.registry, &self.settings.greeting, None, self.now, &mut self.pool) {
+            self.drop_private(client);
             return Err(SendError::Down);
         }
         if was_down && is_resp3 {
