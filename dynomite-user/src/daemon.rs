@@ -91,7 +91,7 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
     let stats_listener = listen(&parts.config.stats_listen, parts.config.backlog)
         .with_context(|| format!("stats: cannot listen at {}", parts.config.stats_listen))?;
     let board = Board::new(parts.registry.control());
-    let running = Workers::start(&parts, Clock::start(), board.clone())?;
+    let mut running = Workers::start(&parts, Clock::start(), board.clone())?;
     kernel.spawn(&runtime);
     let admin = Arc::new(Admin {
         control: parts.control.clone(),
@@ -107,6 +107,7 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
     runtime.spawn(board.resolve());
     runtime.block_on(control_thread(stats_listener, admin, &mut signals, &parts));
 
+    drop(running.socket_file.take());
     parts.control.drain();
     let patience = parts.config.timeout * u32::from(parts.control.timeout_factor()) + DRAIN_PATIENCE;
     let drained = runtime.block_on(async {

@@ -289,6 +289,24 @@ fn every_way_to_stop_ends_well() {
 }
 
 #[test]
+fn a_unix_socket_goes_with_its_node() {
+    let node = Node::new("");
+    let socket = node.path("clients.sock");
+    let conf: Vec<String> = (node.text("conf.yml").lines())
+        .map(|line| match line.starts_with("  listen: ") {
+            true => format!("  listen: {}", socket.display()),
+            false => line.to_owned(),
+        })
+        .collect();
+    fs::write(node.path("conf.yml"), conf.join("\n") + "\n").expect("written");
+    let mut running = node.start("");
+    assert!(socket.exists());
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.exit_code(), Some(0));
+    assert!(!socket.exists());
+}
+
+#[test]
 fn a_daemon_goes_on_alone() {
     let node = Node::new("");
     let status = node.command("-d -p pid -o log").status().expect("started");

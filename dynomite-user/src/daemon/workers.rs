@@ -12,7 +12,7 @@ use crate::coordinator;
 use crate::coordinator::route::RouteSettings;
 use crate::moment::Clock;
 use crate::net::embedded;
-use crate::net::listener::Listener;
+use crate::net::listener::{Listener, SocketFile};
 use crate::net::presence::Board;
 use crate::net::{link, peer, perform, stream, worker};
 use crate::protocol::Protocol;
@@ -22,6 +22,8 @@ use crate::stats::Stat;
 
 pub struct Workers {
     handles: Vec<worker::Handle>,
+    /// Where clients find us, if that is a unix socket.
+    pub socket_file: Option<SocketFile>,
 }
 
 /// The first pause before a lost datastore is dialled again; it doubles up to a second, or to what the file says.
@@ -45,6 +47,7 @@ impl Workers {
         let address = resolve(&config.listen).with_context(|| format!("listen: cannot resolve {}", config.listen))?;
         let listeners = Listener::bind(&address, backlog, parts.workers)
             .with_context(|| format!("listen: cannot listen at {}", config.listen))?;
+        let socket_file = SocketFile::of(&address);
         let address =
             config.dyn_listen.resolve().with_context(|| format!("dyn_listen: cannot resolve {}", config.dyn_listen))?;
         let peer_listeners = Listener::bind(&stream::Address::Tcp(address), backlog, parts.workers)
@@ -87,7 +90,7 @@ impl Workers {
                 Change::Levels | Change::Drain => {}
             });
         });
-        Ok(Workers { handles })
+        Ok(Workers { handles, socket_file })
     }
 
     /// Takes no more clients, lets what is asked be answered, and joins the threads: within `patience`.

@@ -3,8 +3,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
@@ -51,6 +52,31 @@ impl Listener {
     }
 }
 
+/// The file of a unix socket that we listen at: removed with this value, unless somebody else has put another in its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// Of an address that was just bound.
+    pub fn of(address: &Address) -> Option<SocketFile> {
+        let Address::Unix(path) = address else { return None };
+        let inode = std::fs::metadata(path).ok()?.ino();
+        Some(SocketFile { path: path.clone(), inode })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if std::fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            // Left behind, it is replaced at the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
 fn bind_tcp(address: SocketAddr, backlog: u32, workers: usize) -> io::Result<Vec<Listener>> {
     let mut address = address;
     let mut listeners = Vec::with_capacity(workers);
@@ -89,4 +115,23 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Vec<Listener>> {
     let first = UnixListener::bind(path)?;
     first.set_nonblocking(true)?;
     (0..workers).map(|_| Ok(Listener::Unix(mio::net::UnixListener::from_std(first.try_clone()?)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_file_goes_with_its_node_and_not_with_another() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let address = Address::Unix(directory.path().join("socket"));
+        let Address::Unix(path) = &address else { unreachable!() };
+        let bind = || (Listener::bind(&address, 1, 2).expect("bound"), SocketFile::of(&address));
+        let (listeners, file) = bind();
+        let (_others, other_file) = bind();
+        drop((listeners, file));
+        assert!(path.exists(), "it is another node's now");
+        drop(other_file);
+        assert!(!path.exists());
+    }
 }

@@ -35,12 +35,17 @@ const STORE_FLAGS_MAX: usize = 16;
 const DATA_BYTES_MAX: u64 = i32::MAX as u64 - 2;
 /// memcached closes a connection on which a longer line comes, unless it lists keys for `get` or `gets`.
 const LINE_BYTES_MAX: usize = 2048;
+/// With this a connection in memcached's binary protocol begins.
+const BINARY: u8 = 0x80;
+const NO_BINARY: &[u8] = b"CLIENT_ERROR the binary protocol is not served\r\n";
 const DATA_END: &[u8] = b"\r\n";
 
 /// Finds requests at the head of an inbox. It never looks twice at a byte of a line that is not complete.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
+    /// What this connection begins with was seen to be text.
+    is_text: bool,
     /// The key of the last request, if it came in base64.
     key: [u8; KEY_BYTES_MAX],
 }
@@ -75,12 +80,15 @@ enum Line {
 
 impl Default for Decoder {
     fn default() -> Decoder {
-        Decoder { state: State::Line { searched: 0 }, key: [0; KEY_BYTES_MAX] }
+        Decoder { state: State::Line { searched: 0 }, is_text: false, key: [0; KEY_BYTES_MAX] }
     }
 }
 
 impl Decoder {
     pub fn decode<'a>(&'a mut self, inbox: &'a [u8], limits: &Limits) -> Decoded<'a> {
+        if !std::mem::replace(&mut self.is_text, true) && inbox.first() == Some(&BINARY) {
+            return Decoded::Broken { error: NO_BINARY.to_vec() };
+        }
         match self.state {
             State::Line { searched: 0 } => {
                 if let Some(decoded) = single_get(inbox, limits) {
