@@ -585,8 +585,9 @@ fn the_embedded_datastore_runs_them_like_a_redis() {
     let Some(redis) = crate::redis(&["--databases", "1"]) else { return };
     let mut ours = Stamping::of(&redis);
     let mut random = Random::from_seed(random::seed());
-    // Floats of twenty digits differ in the last one.
-    let is_exact = |template: &&str| !template.starts_with("spop") && !template.contains("incrbyfloat");
+    // Floats of twenty digits differ in the last one. Redis counts keys that have expired until it comes by them.
+    let is_exact =
+        |template: &&str| !template.starts_with("spop") && !template.contains("incrbyfloat") && *template != "dbsize";
     let templates: Vec<&str> = TEMPLATES.lines().flat_map(|line| line.split('|')).filter(is_exact).collect();
     for _ in 0..30 {
         ours.flush();
