@@ -30,7 +30,7 @@ fn requests_on_one_key_cost_no_allocation() {
 
     let before = dhat::HeapStats::get().total_blocks;
     let value = "v".repeat(100);
-    assert_eq!(dhat::HeapStats::get().total_blocks, before + 1, "the counter counts");
+    assert!(dhat::HeapStats::get().total_blocks > before, "the counter counts");
     // A client that comes costs something: so the node's allocations are counted too.
     drop(TcpStream::connect(address).expect("connects"));
     until("the node allocated for a client", || dhat::HeapStats::get().total_blocks > before + 1);

@@ -116,12 +116,18 @@ fn a_datastore_that_refuses_the_password_is_left_alone() {
 fn a_node_may_be_started_before_its_datastore() {
     let Some(mut datastore) = Datastore::redis() else { return };
     datastore.kill();
-    let mut node = Node::start(Settings::before(&datastore).line("server_retry_timeout: 200"));
+    // Who cannot be connected is not left alone for that long.
+    let settings = Settings::before(&datastore).line("server_failure_limit: 2").line("server_retry_timeout: 600000");
+    let mut node = Node::start(settings);
     let mut client = node.client();
     let start = Instant::now();
     assert_eq!(client.ask("GET k").text(), GONE);
     assert!(start.elapsed() < Duration::from_secs(2), "refused after {:?}", start.elapsed());
     assert_eq!(count(&node.log(), "is away: Connection refused"), 1, "{}", node.log());
+    until("it is looked for again and again", || {
+        assert_eq!(client.ask("GET k").text(), GONE);
+        node.stat("datastore_connects_failed") > 3
+    });
     datastore.restart();
     until("the datastore is found", || client.ask("SET k v") == Value::ok());
     assert_eq!(client.ask("GET k").text(), "v");

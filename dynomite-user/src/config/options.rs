@@ -156,7 +156,7 @@ pub const GROUPS: &[(&str, &[Row])] = &[
                 "The longest pause between two attempts to reach a datastore that is away.",
                 |config, value| config.server_retry_timeout = value.millis();
             "server_failure_limit" Count(1, MAX), Is("3"),
-                "Failures in a row after which the datastore is left alone for server_retry_timeout.",
+                "Failures in a row after which the datastore is left alone for server_retry_timeout. One that cannot be connected is tried again within a second.",
                 |config, value| config.server_failure_limit = value.number();
             "auto_eject_hosts" Flag, Is("true"),
                 "Leave a failing datastore alone at all. false: try with every request.",

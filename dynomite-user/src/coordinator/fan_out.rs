@@ -96,7 +96,8 @@ impl Fan {
     }
 }
 
-/// Replicas that a quorum's read did not ask at first are asked when it is not answered after so long.
+/// Replicas that a quorum's read did not ask at first are asked when it is not answered after so long. (Who stands in for
+/// the one that is to answer alone is asked after half of the timeout: a slow command would be as slow elsewhere.)
 const HEDGE_AFTER: Duration = Duration::from_millis(20);
 
 /// Plans number the targets that count; a copy beyond these needs no number.
@@ -222,7 +223,10 @@ impl Coordinator {
         let (mut class, mut timeout) = self.patience(kind, fan.gather.plan());
         if fan.gather.holds_back() {
             fan.until = Some((class, now + timeout));
-            (class, timeout) = (CLASS_HELD_BACK, HEDGE_AFTER.min(timeout));
+            (class, timeout) = match fan.gather.plan().need {
+                route::Need::One => (CLASS_STOOD_IN_FOR, timeout / 2),
+                _ => (CLASS_HELD_BACK, HEDGE_AFTER.min(timeout)),
+            };
         }
         self.begin_rewritten(&fan);
         let entry = Entry { teller, finish, kind, started, work: Work::Fan(Box::new(fan)) };
@@ -278,7 +282,7 @@ impl Coordinator {
 
     /// How long the farthest of those whose answer counts may take.
     fn patience(&self, kind: Kind, plan: &route::Plan) -> (u8, Duration) {
-        let mut voters = plan.targets.iter().filter(|target| target.part != Part::Copy);
+        let mut voters = plan.targets.iter().filter(|target| target.part == Part::Vote);
         let is_far = voters.any(|target| target.datacenter != 0);
         let is_near = plan.targets.iter().any(|target| target.peer != PeerId::SELF);
         self.patience_with(kind, is_far, is_near)
@@ -364,9 +368,13 @@ impl Coordinator {
         let Some((class, deadline)) = fan.until.take() else { return false };
         self.in_flight.postpone(ticket, class, deadline);
         while let Some(Entry { work: Work::Fan(fan), .. }) = self.in_flight.get_mut(ticket) {
+            let is_one = fan.gather.plan().need == route::Need::One;
             match fan.gather.widen() {
                 outcome @ Outcome::Ask(_) => self.on_outcome(ticket, outcome, None, now, effects),
                 _ => break,
+            }
+            if is_one {
+                break;
             }
         }
         true
@@ -463,18 +471,25 @@ mod tests {
     use super::*;
     use crate::coordinator::testing::{Recorder, ask_in, coordinator};
 
-    /// Who is asked for `get k` at DC_QUORUM, who after the hedge, and what is told after answers to legs of these numbers.
-    fn check(down: &[u32], asked: &str, hedged: &str, answers: &[(usize, &str)], told: &str) {
-        let mut coordinator = coordinator("a/r1:0 a/r2:0 a/r3:0", RouteSettings::default());
-        coordinator.control.set_read_consistency(ConsistencyLevel::DcQuorum);
-        let client = ClientId(0);
-        coordinator.connect(client, Asker::Client, Moment(0));
+    fn asked(level: ConsistencyLevel, line: &str, down: &[u32]) -> (Coordinator, Recorder) {
+        let mut coordinator = coordinator("a/r1:0 a/r2:0 a/r3:0 b/x:0 b/y:0", RouteSettings::default());
+        coordinator.control.set_read_consistency(level);
+        coordinator.connect(ClientId(0), Asker::Client, Moment(0));
         let recorder = Recorder { down: down.to_vec(), ..Recorder::default() };
-        let mut recorder = ask_in(&mut coordinator, recorder, "get k", |coordinator, request, recorder| {
-            coordinator.on_request(client, request, Moment(0), recorder);
+        let recorder = ask_in(&mut coordinator, recorder, line, |coordinator, request, recorder| {
+            coordinator.on_request(ClientId(0), request, Moment(0), recorder);
         });
-        let said = |recorder: &mut Recorder| std::mem::take(&mut recorder.said).join(" | ");
-        assert_eq!(said(&mut recorder), asked);
+        (coordinator, recorder)
+    }
+
+    fn said(recorder: &mut Recorder) -> String {
+        std::mem::take(&mut recorder.said).join(" | ")
+    }
+
+    /// Who is asked for `get k` at DC_QUORUM, who after the hedge, and what is told after answers to legs of these numbers.
+    fn check(down: &[u32], first: &str, hedged: &str, answers: &[(usize, &str)], told: &str) {
+        let (mut coordinator, mut recorder) = asked(ConsistencyLevel::DcQuorum, "get k", down);
+        assert_eq!(said(&mut recorder), first);
         let hedge = Moment(0) + HEDGE_AFTER;
         assert_eq!(coordinator.wakes_at(), Some(hedge));
         coordinator.on_wake(hedge, &mut recorder);
@@ -499,5 +514,29 @@ mod tests {
     #[test]
     fn a_replica_that_is_down_is_not_among_those_asked_first() {
         check(&[1], "get k | 2:get k", "", &[(0, "A"), (1, "A")], "=+A");
+    }
+
+    #[test]
+    fn another_rack_is_asked_when_one_replica_hangs() {
+        let (mut coordinator, mut recorder) = asked(ConsistencyLevel::DcOne, "get k", &[]);
+        assert_eq!(said(&mut recorder), "get k");
+        let half = coordinator.wakes_at().expect("a deadline");
+        assert_eq!(half, Moment(0) + Duration::from_millis(1200) / 2);
+        coordinator.on_wake(half, &mut recorder);
+        assert_eq!(said(&mut recorder), "1:get k");
+        coordinator.on_reply(recorder.legs[1], Reply { frame: b"+A\r\n", is_error: false }, half, &mut recorder);
+        assert_eq!(said(&mut recorder), "=+A");
+    }
+
+    /// A copy for another datacenter is not waited for, nor is who may have to take it instead.
+    #[test]
+    fn a_write_that_only_we_answer_waits_no_longer_than_we_may_take() {
+        let (mut coordinator, mut recorder) = asked(ConsistencyLevel::DcOne, "set k v", &[]);
+        assert_eq!(said(&mut recorder), "set k v | 1:set k v | 2:set k v | 3>set k v");
+        assert_eq!(coordinator.wakes_at(), Some(Moment(0) + Duration::from_millis(1200)));
+        let answer = Reply { frame: b"+OK\r\n", is_error: false };
+        coordinator.on_reply(recorder.legs[1], answer, Moment(0), &mut recorder);
+        coordinator.on_wake(Moment(0) + Duration::from_millis(1200), &mut recorder);
+        assert_eq!(said(&mut recorder), "=+OK");
     }
 }

@@ -236,10 +236,19 @@ impl Gather {
         if is_open && self.plan.part_of(at) == Part::Vote { self.decide(None) } else { self.late(false) }
     }
 
-    /// Those who were asked are slow: who else is there to be asked for a quorum?
+    /// Those who were asked are slow: who else is there to be asked? Who is to answer alone counts as failed then, until it
+    /// answers after all.
     pub fn widen(&mut self) -> Outcome {
-        let is_open = self.decision == Decision::Open && self.plan.need != Need::One;
-        match self.votes.iter().position(|vote| is_open && *vote == Vote::Unasked) {
+        if self.decision != Decision::Open {
+            return Outcome::Pending;
+        }
+        if self.plan.need == Need::One {
+            let slow = self.votes.iter().position(|vote| *vote == Vote::Waiting);
+            let slow =
+                slow.filter(|at| self.plan.spare_of(*at).is_some_and(|spare| self.votes[spare] == Vote::Unasked));
+            return slow.map_or(Outcome::Pending, |at| self.on_fault(at as u8, self.silence_of(at)));
+        }
+        match self.votes.iter().position(|vote| *vote == Vote::Unasked) {
             Some(spare) => {
                 self.votes[spare] = Vote::Waiting;
                 Outcome::Ask(spare as u8)
@@ -248,15 +257,22 @@ impl Gather {
         }
     }
 
-    /// May somebody be asked for a quorum who was not yet?
+    /// May somebody be asked for an answer that counts who was not yet?
     pub fn holds_back(&self) -> bool {
-        self.plan.need != Need::One && self.votes.contains(&Vote::Unasked)
+        let unasked = self.votes.iter().enumerate().filter(|(_, vote)| **vote == Vote::Unasked);
+        unasked.into_iter().any(|(at, _)| self.plan.part_of(at) == Part::Vote)
+    }
+
+    /// What it means that a target has not answered.
+    fn silence_of(&self, at: usize) -> Fault {
+        let is_own = self.plan.targets[at].peer == PeerId::SELF;
+        if is_own { Fault::DatastoreRefused } else { Fault::PeerRefused }
     }
 
     /// Those who were asked cannot make a quorum any more: who else is there to be asked?
     pub fn ask_on(&mut self) -> Outcome {
         let is_at_odds = self.kept.len() > 1 || self.votes.iter().any(|vote| matches!(vote, Vote::Failed(_)));
-        if is_at_odds && self.holds_back() {
+        if is_at_odds && self.plan.need != Need::One && self.holds_back() {
             let count = self.count(0);
             if count.most + count.pending - count.unasked < count.quorum() {
                 return self.widen();
@@ -268,10 +284,9 @@ impl Gather {
     /// The deadline has passed: nobody who has not answered will be waited for. Never `Pending` or `Ask`.
     pub fn on_deadline(&mut self) -> Outcome {
         let is_quorum = self.plan.need != Need::One;
-        for (vote, target) in self.votes.iter_mut().zip(&self.plan.targets) {
-            if matches!(vote, Vote::Waiting) || is_quorum && matches!(vote, Vote::Unasked) {
-                let own = target.peer == PeerId::SELF;
-                *vote = Vote::Failed(if own { Fault::DatastoreRefused } else { Fault::PeerRefused });
+        for at in 0..self.votes.len() {
+            if matches!(self.votes[at], Vote::Waiting) || is_quorum && matches!(self.votes[at], Vote::Unasked) {
+                self.votes[at] = Vote::Failed(self.silence_of(at));
             }
         }
         if self.decision == Decision::Open { self.decide(None) } else { self.late(false) }

@@ -54,8 +54,8 @@ pub struct InFlight<T> {
     len: usize,
 }
 
-/// How many different time-outs there are: see `Settings::timeout_of`.
-pub const CLASSES: usize = 6;
+/// How many different time-outs there are: the coordinator's `CLASS_…`.
+pub const CLASSES: usize = 7;
 /// The class of entries without a deadline.
 pub const NO_DEADLINE: u8 = u8::MAX;
 

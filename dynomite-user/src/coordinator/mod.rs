@@ -170,6 +170,7 @@ const CLASS_FAR_READ: u8 = 3;
 const CLASS_FAR_WRITE: u8 = 4;
 /// Until those who were held back are asked.
 const CLASS_HELD_BACK: u8 = 5;
+const CLASS_STOOD_IN_FOR: u8 = 6;
 
 impl Coordinator {
     pub fn new(settings: Settings, topology: Arc<Topology>, control: Arc<Control>, stats: Arc<Stats>) -> Coordinator {

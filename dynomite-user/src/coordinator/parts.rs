@@ -113,7 +113,10 @@ impl Coordinator {
             Some(rack) => rack.nodes.clone(),
             None => Vec::new(),
         };
-        let cursor = Cursor::read(request).unwrap_or(Cursor { owner: 0, inner: 0 });
+        let Some(cursor) = Cursor::read(request) else {
+            self.refuse(client, "invalid cursor", effects);
+            return;
+        };
         // An owner that is no more: its part of the walk is over.
         let owner = owners.get(cursor.owner).copied().unwrap_or(PeerId::SELF);
         let mut plan = route::Plan::of(owner);

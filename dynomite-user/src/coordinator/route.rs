@@ -74,6 +74,8 @@ pub struct Plan {
 /// Settings of the whole pool.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteSettings {
+    /// A read that one owner is to answer is asked of the one in our rack, and of nobody else.
+    pub reads_stay: bool,
     /// A read that nobody in our datacenter can answer is asked in others.
     pub remote_reads: bool,
     /// Admin mode: a key is deleted by its owner in our rack alone, and nowhere else.
@@ -101,7 +103,8 @@ pub fn plan(
                 ConsistencyLevel::DcSafeQuorum | ConsistencyLevel::DcEachSafeQuorum => Need::SafeQuorum,
             };
             let one_read = asked.kind == Kind::Read && plan.need == Need::One;
-            plan.near(topology, token, one_read, health);
+            let near = if one_read && settings.reads_stay { 1 } else { usize::MAX };
+            plan.near(topology, token, near, one_read, health);
             if level == ConsistencyLevel::DcEachSafeQuorum {
                 plan.far_votes(topology, token);
             } else if origin == Origin::Client && one_read && settings.remote_reads {
@@ -171,9 +174,16 @@ impl Plan {
         self.targets.push(Target { peer, ask, datacenter: datacenter as u8, part });
     }
 
-    /// Our own datacenter's owners, those that are likely to answer first where one answer will do.
-    fn near(&mut self, topology: &Topology, token: Token, one_read: bool, health: &dyn Fn(PeerId) -> bool) {
-        for peer in snitch::near(topology, token) {
+    /// So many of our own datacenter's owners, those that are likely to answer first where one answer will do.
+    fn near(
+        &mut self,
+        topology: &Topology,
+        token: Token,
+        at_most: usize,
+        one_read: bool,
+        health: &dyn Fn(PeerId) -> bool,
+    ) {
+        for peer in snitch::near(topology, token).take(at_most) {
             self.push(peer, Ask::Execute, 0, Part::Vote);
         }
         if self.need == Need::One {
@@ -259,7 +269,7 @@ mod tests {
         text
     }
 
-    /// `request` is `[execute|forward] read|write [level] [routing] [remote_reads] [keyless] [down=1,2] [holding_back]`.
+    /// `request` is `[execute|forward] read|write [level] [routing] [reads_stay] [remote_reads] [keyless] [down=1,2] [holding_back]`.
     fn check(topology: &str, request: &str, expected: &str) {
         let topology = sketch(topology);
         let (mut kind, mut routing, mut origin) = (Kind::Read, Routing::Normal, Origin::Client);
@@ -278,6 +288,7 @@ mod tests {
                 "all_nodes" => routing = Routing::AllNodes,
                 "keyless" => token = None,
                 "holding_back" => holds_back = true,
+                "reads_stay" => settings.reads_stay = true,
                 "remote_reads" => settings.remote_reads = true,
                 word if word.starts_with("down=") => {
                     down = word[5..].split(',').map(|id| id.parse().unwrap()).collect();
@@ -321,6 +332,14 @@ mod tests {
         check(THREE_DATACENTERS, "read dc_quorum", "quorum: 0 2 1");
         check(THREE_DATACENTERS, "read dc_safe_quorum", "safequorum: 0 2 1");
         check(THREE_DATACENTERS, "read dc_each_safe_quorum", "safequorum: 0 2 1 / 4 5 3 / 6");
+    }
+
+    #[test]
+    fn reads_that_stay() {
+        check(THREE_DATACENTERS, "read dc_one reads_stay", "one: 0");
+        check(THREE_DATACENTERS, "read dc_one reads_stay down=0", "one: 0");
+        check(THREE_DATACENTERS, "read dc_quorum reads_stay", "quorum: 0 2 1");
+        check(THREE_RACKS, "write dc_one reads_stay", "one: 0 2 1");
     }
 
     #[test]

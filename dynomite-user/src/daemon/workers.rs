@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::Parts;
-use crate::config::{Address, Config};
+use crate::config::{Address, Config, ReadFailover};
 use crate::control::Change;
 use crate::coordinator;
 use crate::coordinator::route::RouteSettings;
@@ -155,7 +155,8 @@ fn settings(parts: &Parts, datastore: stream::Address) -> worker::Settings {
             requirepass: config.requirepass.clone(),
             outstanding_max: config.max_msgs.div_ceil(workers),
             route: RouteSettings {
-                remote_reads: config.read_failover == crate::config::ReadFailover::Datacenters,
+                reads_stay: config.read_failover == ReadFailover::Off,
+                remote_reads: config.read_failover == ReadFailover::Datacenters,
                 deletes_own_keys: parts.options.admin_operation == 1,
             },
         },

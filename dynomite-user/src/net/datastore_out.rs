@@ -20,9 +20,7 @@ impl Worker {
         let Some(datastore) = self.io.datastores.get_mut(index) else { return };
         match datastore.link.on_event(&self.io.registry, self.io.now) {
             Progress::Lost => {
-                if let Some(error) = datastore.link.take_failure() {
-                    self.io.miss_datastore(index, &error);
-                }
+                self.io.note_failure(index);
                 return self.lose_datastore(index, Stat::server_err);
             }
             Progress::Connected => {

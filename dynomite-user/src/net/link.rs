@@ -165,7 +165,7 @@ impl Link {
         dial: impl FnOnce(&Address, Duration) -> io::Result<Stream>,
     ) -> bool {
         let Some(address) = &self.settings.address else {
-            self.failed(now);
+            self.failed(true, now);
             return false;
         };
         let dialled = dial(address, self.settings.connect_timeout).and_then(|mut stream| {
@@ -181,7 +181,7 @@ impl Link {
             Err(error) => {
                 tracing::debug!(%address, %error, "dial failed");
                 self.failure = Some(error);
-                self.failed(now);
+                self.failed(true, now);
                 false
             }
         }
@@ -266,14 +266,19 @@ impl Link {
 
     /// Drops the connection and everything queued on it.
     pub fn lose(&mut self, registry: &Registry, now: Moment) {
+        self.inbox = Inbox::default();
+        self.outbox = Outbox::default();
+        if self.is_down() {
+            // Counted when it went down.
+            return;
+        }
+        let is_away = matches!(self.state, State::Dialing { .. });
         if let State::Up { mut stream } | State::Dialing { mut stream, .. } =
             std::mem::replace(&mut self.state, State::Down { retry_at: now })
         {
             let _ = registry.deregister(&mut stream);
         }
-        self.inbox = Inbox::default();
-        self.outbox = Outbox::default();
-        self.failed(now);
+        self.failed(is_away, now);
     }
 
     /// The same for a connection that is replaced: what was written and did not get through must not arrive behind what
@@ -285,10 +290,11 @@ impl Link {
         self.lose(registry, now);
     }
 
-    fn failed(&mut self, now: Moment) {
+    /// Who cannot be connected is looked for again soon: to be back is all it has to be. Who can be and fails is left alone.
+    fn failed(&mut self, is_away: bool, now: Moment) {
         self.failures = self.failures.saturating_add(1);
         let pause = match self.settings.eject_after {
-            Some(limit) if self.failures >= limit => self.settings.pause_ejected,
+            Some(limit) if self.failures >= limit && !is_away => self.settings.pause_ejected,
             _ => {
                 let doubled = self.settings.pause_first.saturating_mul(1 << (self.failures - 1).min(16));
                 doubled.min(self.settings.pause_max)

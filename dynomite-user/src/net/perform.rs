@@ -187,9 +187,7 @@ impl Io {
         let was_down = datastore.link.is_down();
         let (registry, greeting) = (&self.registry, &self.settings.greeting);
         if !datastore.ready(registry, greeting, self.kernel.as_ref(), self.now, &mut self.pool) {
-            if let Some(error) = datastore.link.take_failure() {
-                self.miss_datastore(index, &error);
-            }
+            self.note_failure(index);
             return false;
         }
         if was_down && datastore.owner.is_none() {
@@ -205,6 +203,14 @@ impl Io {
             }
         }
         true
+    }
+
+    /// Counts and says that a connection did not come about, if it was tried.
+    pub fn note_failure(&mut self, index: usize) {
+        if let Some(error) = self.datastores.get_mut(index).and_then(|datastore| datastore.link.take_failure()) {
+            self.stats.bump(Stat::datastore_connects_failed);
+            self.miss_datastore(index, &error);
+        }
     }
 
     /// Says why a shared connection is lost, or did not come about; `find_datastore` when one is back.

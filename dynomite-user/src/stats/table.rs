@@ -157,6 +157,7 @@ stats! {
         client_flushes, Counter, "writes to client sockets";
         datastore_connections, Gauge, "connections to the datastore that are up";
         datastore_connects, Counter, "connections to the datastore that came up";
+        datastore_connects_failed, Counter, "connections to the datastore that did not come about";
         datastore_own_connections, Gauge, "connections that serve one client's stateful commands";
         datastore_timeouts, Counter, "requests the datastore did not answer within timeout";
         datastore_shed, Counter, "requests refused: no connection to the datastore, or its queue is full";

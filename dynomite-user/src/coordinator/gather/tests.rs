@@ -257,6 +257,11 @@ fn who_is_held_back_is_asked_when_a_quorum_is_short() {
         check("r1 r2 r3 (r4) (r5) : slow slow slow r4=A r5=A r1=A", "ask r4, ask r5, won A");
     }
     check("dc_quorum r1 r2 (r3) : r1=A r2=B r3=-", "ask r3, won A at odds");
+    check("dc_one r1 (r2) (r3) : slow r2=A r1=B", "ask r2, won A");
+    check("dc_one r1 (r2) (r3) : slow r1=B r2=A", "ask r2, won B");
+    check("dc_one r1 (r2) (r3) : slow r2=- r3=C", "ask r2, ask r3, won C");
+    check("dc_one r1 (r2) : slow slow deadline", "ask r2, lost");
+    check("dc_one r1 r2 +x1 (x2) : slow r2=A r1=B", "won B");
     check_by(Judge::PerElement, "dc_quorum r1 r2 (r3) : r1=*1_A r2=*1_B r3=*1_B", "ask r3, won *1_B");
 }
 

@@ -23,7 +23,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// What a client sent. `None` is no cursor of ours: any datastore will say what is wrong with it.
+    /// What a client sent. `None`: it is no cursor.
     pub fn read(request: &Request<'_>) -> Option<Cursor> {
         let text = std::str::from_utf8(request.argument(1)?).ok()?;
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
