@@ -54,13 +54,17 @@ impl Presence {
     }
 
     pub fn came_up(&self, is_ours: bool) {
-        self.links_up.fetch_add(1, Ordering::Relaxed);
+        if self.links_up.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::info!("the peer at {}:{} is there", self.host, self.port);
+        }
         self.links_ours.fetch_add(u32::from(is_ours), Ordering::Relaxed);
     }
 
     /// A link that had come up is gone.
     pub fn went_down(&self, was_ours: bool) {
-        self.links_up.fetch_sub(1, Ordering::Relaxed);
+        if self.links_up.fetch_sub(1, Ordering::Relaxed) == 1 {
+            tracing::warn!("the peer at {}:{} is away: no link to it is left", self.host, self.port);
+        }
         self.links_ours.fetch_sub(u32::from(was_ours), Ordering::Relaxed);
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dynomite_tests::{Cluster, Shape, Value, until};
+use dynomite_tests::{Cluster, Shape, Value, address, until};
 
 use super::load::under_load;
 
@@ -57,6 +57,10 @@ fn a_node_that_stalls_holds_up_nobody_at_quorum() {
         cluster.members[2].node.process().resume();
         cluster.until_connected();
         load.until_answered(500);
+        let log = cluster.members[0].node.log();
+        let peer = format!("the peer at {} is", cluster.members[2].place.host.port(address::PEER_PORT));
+        let said: Vec<&str> = log.lines().filter_map(|line| line.split_once(&peer)).map(|(_, said)| said).collect();
+        assert_eq!(said, [" there", " away: no link to it is left", " there"], "{log}");
     });
     assert_eq!(load.errors(), Vec::<String>::new());
     assert!(load.slowest() < Duration::from_millis(900), "an answer took {:?}", load.slowest());
