@@ -208,7 +208,7 @@ impl Worker {
             let gave_up = datastore.link.give_up(&self.io.registry, self.io.now);
             if gave_up || is_stuck {
                 match gave_up {
-                    true => self.io.miss_datastore(index, &"it cannot be connected in time"),
+                    true => self.io.note_failure(index),
                     false => self.io.miss_datastore(index, &"it does not answer"),
                 }
                 self.stats.bump(Stat::server_timedout);

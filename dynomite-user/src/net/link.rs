@@ -150,7 +150,7 @@ impl Link {
     pub fn give_up(&mut self, registry: &Registry, now: Moment) -> bool {
         match self.state {
             State::Dialing { give_up_at, .. } if give_up_at <= now => {
-                self.failure = Some(io::ErrorKind::TimedOut.into());
+                self.failure = Some(io::Error::new(io::ErrorKind::TimedOut, "it cannot be connected in time"));
                 self.lose(registry, now);
                 true
             }

@@ -16,7 +16,7 @@ use slab::Slab;
 use super::buffer::Pool;
 use super::datastore::micros;
 use super::link::{self, Link};
-use super::perform::Source;
+use super::perform::{PING, Source};
 use super::presence::{Board, Presence};
 use super::throttle::Throttle;
 use crate::control::PeerVerb;
@@ -192,7 +192,7 @@ impl PeerLink {
     pub fn greet(&mut self, protocol: Protocol, out: &mut Outlet<'_>) {
         // Nobody has this key, and if somebody did, adding nothing to it would do no harm.
         let (frame, expect): (&[u8], _) = match protocol {
-            Protocol::Resp => (b"*1\r\n$4\r\nPING\r\n", Expect::Resp),
+            Protocol::Resp => (PING, Expect::Resp),
             Protocol::Memcache => (b"incr dyn_o_mite:greeting 0\r\n", Expect::Line),
         };
         self.push(Message::Execute, None, frame, expect, out);

@@ -40,7 +40,7 @@ pub enum Source {
 }
 
 const KIND_SHIFT: u32 = 56;
-const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+pub const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 const VERSION: &[u8] = b"version\r\n";
 pub const HELLO_3: &[u8] = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n";
 
