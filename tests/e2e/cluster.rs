@@ -1,6 +1,7 @@
 //! Many nodes over real sockets.
 
 mod c_peers;
+mod counts;
 mod failures;
 mod links;
 mod load;

@@ -5,6 +5,7 @@ pub mod address;
 pub mod client;
 pub mod cluster;
 pub mod datastore;
+pub mod exposition;
 pub mod fake;
 pub mod memcache;
 pub mod need;

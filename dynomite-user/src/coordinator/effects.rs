@@ -2,6 +2,7 @@
 
 use crate::protocol::reply::Expect;
 use crate::ring::PeerId;
+use crate::stats::PeerStat;
 
 /// One replica's part in one request: a ticket and the replica's place in its plan, as an opaque number.
 /// The shell keeps it beside the frame it sent and hands it back with the reply.
@@ -72,6 +73,8 @@ pub trait Effects {
     fn kin(&self, _peer: PeerId, _lane: u32) -> Kin {
         Kin::Ours
     }
+    /// What became of a request to this peer, beyond what its link sees.
+    fn count(&mut self, _peer: PeerId, _stat: PeerStat) {}
     /// The addresses of a client's two ends, its own first, as people read them.
     fn addresses(&self, client: ClientId) -> (String, String);
     /// The time of day: microseconds since 1970.

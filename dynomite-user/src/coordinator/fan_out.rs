@@ -85,7 +85,17 @@ impl Fan {
 
 impl Fan {
     /// A target will not answer. A write that nobody in another datacenter takes is lost there.
-    pub fn on_fault(&mut self, number: u8, fault: Fault, stats: &Stats) -> Outcome {
+    pub fn on_fault(
+        &mut self,
+        number: u8,
+        fault: Fault,
+        kind: Kind,
+        stats: &Stats,
+        effects: &mut impl Effects,
+    ) -> Outcome {
+        if kind == Kind::Write {
+            self.book_missed(number, stats, effects);
+        }
         let outcome = self.gather.on_fault(number, fault);
         let plan = self.gather.plan();
         let is_far = plan.targets.get(usize::from(number)).is_some_and(|target| target.datacenter != 0);
@@ -93,6 +103,15 @@ impl Fan {
             stats.bump(Stat::remote_peer_dropped_requests);
         }
         outcome
+    }
+
+    /// A replica does not confirm a write. Who is to hand it on in its datacenter is not the only one there to do that.
+    pub fn book_missed(&self, number: u8, stats: &Stats, effects: &mut impl Effects) {
+        let target = self.gather.plan().targets.get(usize::from(number));
+        if let Some(target) = target.filter(|target| target.ask == Ask::Execute) {
+            stats.bump(Stat::writes_missed);
+            effects.count(target.peer, PeerStat::missed_writes);
+        }
     }
 }
 
@@ -311,7 +330,8 @@ impl Coordinator {
                 let number = u8::try_from(at).unwrap_or(NOBODY);
                 let sent = fan.send(target, ticket.leg(number), *kind, &mut self.own, &self.mending.known, effects);
                 if let Err(error) = sent {
-                    let outcome = fan.on_fault(number, fault_of(error, target.peer), &self.stats);
+                    let fault = fault_of(error, target.peer);
+                    let outcome = fan.on_fault(number, fault, *kind, &self.stats, effects);
                     self.on_outcome(ticket, outcome, None, now, effects);
                 }
             }
@@ -343,7 +363,7 @@ impl Coordinator {
             }
             outcome = match fan.send(target, ticket.leg(number), *kind, &mut self.own, &self.mending.known, effects) {
                 Ok(()) => fan.gather.ask_on(),
-                Err(error) => fan.on_fault(number, fault_of(error, target.peer), &self.stats),
+                Err(error) => fan.on_fault(number, fault_of(error, target.peer), *kind, &self.stats, effects),
             };
         }
         match outcome {
@@ -370,7 +390,13 @@ impl Coordinator {
         while let Some(Entry { work: Work::Fan(fan), .. }) = self.in_flight.get_mut(ticket) {
             let is_one = fan.gather.plan().need == route::Need::One;
             match fan.gather.widen() {
-                outcome @ Outcome::Ask(_) => self.on_outcome(ticket, outcome, None, now, effects),
+                outcome @ Outcome::Ask(spare) => {
+                    if is_one {
+                        // It counts as failed from now on, so its deadline is now.
+                        effects.count(fan.gather.plan().targets[usize::from(spare) - 1].peer, PeerStat::timeouts);
+                    }
+                    self.on_outcome(ticket, outcome, None, now, effects);
+                }
                 _ => break,
             }
             if is_one {
@@ -380,12 +406,26 @@ impl Coordinator {
         true
     }
 
+    /// Who has not answered by now is late.
+    pub(super) fn on_fan_deadline(&mut self, ticket: Ticket, now: Moment, effects: &mut impl Effects) {
+        let Some(Entry { work: Work::Fan(fan), kind, .. }) = self.in_flight.get_mut(ticket) else { return };
+        let late = fan.gather.waiting().map(|number| (number, fan.gather.plan().targets[usize::from(number)].peer));
+        let late: SmallVec<[(u8, PeerId); 8]> = late.collect();
+        if *kind == Kind::Write {
+            late.iter().for_each(|(number, _)| fan.book_missed(*number, &self.stats, effects));
+        }
+        let outcome = fan.gather.on_deadline();
+        late.iter().for_each(|(_, peer)| _ = self.book_timeout(*peer, effects));
+        self.on_outcome(ticket, outcome, None, now, effects);
+        self.drop_fan(ticket, now);
+    }
+
     /// A replica does not have the script that it was asked to run.
     pub(super) fn ask_by_text(&mut self, ticket: Ticket, number: u8, now: Moment, effects: &mut impl Effects) {
         let Some(Entry { work: Work::Fan(fan), kind, .. }) = self.in_flight.get_mut(ticket) else { return };
         let Some(target) = fan.gather.plan().targets.get(usize::from(number)).copied() else { return };
         if let Err(error) = fan.send(target, ticket.leg(number), *kind, &mut self.own, &self.mending.known, effects) {
-            let outcome = fan.on_fault(number, fault_of(error, target.peer), &self.stats);
+            let outcome = fan.on_fault(number, fault_of(error, target.peer), *kind, &self.stats, effects);
             self.on_outcome(ticket, outcome, None, now, effects);
         }
     }
@@ -526,6 +566,29 @@ mod tests {
         assert_eq!(said(&mut recorder), "1:get k");
         coordinator.on_reply(recorder.legs[1], Reply { frame: b"+A\r\n", is_error: false }, half, &mut recorder);
         assert_eq!(said(&mut recorder), "=+A");
+    }
+
+    /// Writes to racks of ours are told apart by who missed them; in other datacenters others hand them on.
+    #[test]
+    fn who_misses_a_write_is_counted() {
+        let (mut coordinator, mut recorder) = asked(ConsistencyLevel::DcOne, "set k v", &[1, 3]);
+        assert_eq!(said(&mut recorder), "set k v | 2:set k v | 4>set k v");
+        let refused = Reply { frame: b"-ERR Storage: Datastore refused connection\r\n", is_error: true };
+        coordinator.on_reply(recorder.legs[0], refused, Moment(0), &mut recorder);
+        assert_eq!(recorder.counted, ["1 missed_writes", "0 missed_writes"]);
+        coordinator.on_wake(Moment(0) + Duration::from_millis(1200), &mut recorder);
+        assert_eq!(recorder.counted[2..], ["2 missed_writes", "2 timeouts", "4 timeouts"]);
+        let stat = |stat| coordinator.stats.get(stat);
+        assert_eq!(stat(Stat::writes_missed), 3);
+        assert_eq!((stat(Stat::peer_timedout_requests), stat(Stat::remote_peer_timedout_requests)), (1, 1));
+    }
+
+    #[test]
+    fn who_is_stood_in_for_is_late() {
+        let (mut coordinator, mut recorder) = asked(ConsistencyLevel::DcOne, "get k", &[]);
+        coordinator.on_wake(Moment(0) + Duration::from_millis(600), &mut recorder);
+        coordinator.on_wake(Moment(0) + Duration::from_millis(1200), &mut recorder);
+        assert_eq!(recorder.counted, ["0 timeouts", "1 timeouts"]);
     }
 
     /// A copy for another datacenter is not waited for, nor is who may have to take it instead.

@@ -292,6 +292,12 @@ impl Gather {
         if self.decision == Decision::Open { self.decide(None) } else { self.late(false) }
     }
 
+    /// Who is asked and has neither answered nor failed.
+    pub fn waiting(&self) -> impl Iterator<Item = u8> + '_ {
+        let waiting = self.votes.iter().enumerate().filter(|(_, vote)| **vote == Vote::Waiting);
+        waiting.filter_map(|(at, _)| u8::try_from(at).ok())
+    }
+
     /// Is anybody asked who has neither answered nor failed?
     pub fn is_waiting(&self) -> bool {
         self.votes.contains(&Vote::Waiting)

@@ -47,7 +47,7 @@ use crate::protocol::resp::resp3::{self, Shape};
 use crate::protocol::resp::session::Session;
 use crate::ring::hash::{HashKind, HashTag};
 use crate::ring::{PeerId, Topology};
-use crate::stats::{Histogram, Stat, Stats};
+use crate::stats::{Histogram, PeerStat, Stat, Stats};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -334,13 +334,17 @@ impl Coordinator {
     /// The reply to a leg. A late one, whose ticket is closed, is dropped.
     pub fn on_reply(&mut self, leg: Leg, reply: Reply<'_>, now: Moment, effects: &mut impl Effects) {
         let (ticket, replica) = Ticket::of_leg(leg);
-        match self.in_flight.get_mut(ticket).map(|entry| &mut entry.work) {
-            None | Some(Work::Parts(_)) => self.stats.bump(Stat::late_replies),
-            Some(Work::Single(_) | Work::Private) => self.close(ticket, reply, now, effects),
-            Some(Work::Aside(_)) => self.on_aside(ticket, replica, Some(reply), now, effects),
-            Some(Work::Fan(fan)) => {
+        let entry = self.in_flight.get_mut(ticket).map(|entry| (&mut entry.work, entry.kind));
+        match entry {
+            None | Some((Work::Parts(_), _)) => self.stats.bump(Stat::late_replies),
+            Some((Work::Single(_) | Work::Private, _)) => self.close(ticket, reply, now, effects),
+            Some((Work::Aside(_), _)) => self.on_aside(ticket, replica, Some(reply), now, effects),
+            Some((Work::Fan(fan), kind)) => {
                 if fan.is_stranger(replica, reply, &mut self.mending.known) {
                     return self.ask_by_text(ticket, replica, now, effects);
+                }
+                if kind == Kind::Write && Fault::of_reply(&reply).is_some() {
+                    fan.book_missed(replica, &self.stats, effects);
                 }
                 let (outcome, reply) = Repair::on_reply(fan, replica, reply, &self.mending);
                 self.on_outcome(ticket, outcome, Some(reply), now, effects);
@@ -351,12 +355,13 @@ impl Coordinator {
     /// The leg will not be answered.
     pub fn on_lost(&mut self, leg: Leg, fault: Fault, now: Moment, effects: &mut impl Effects) {
         let (ticket, replica) = Ticket::of_leg(leg);
-        match self.in_flight.get_mut(ticket).map(|entry| &mut entry.work) {
-            None | Some(Work::Parts(_)) => {}
-            Some(Work::Single(_) | Work::Private) => self.fail(ticket, fault, now, effects),
-            Some(Work::Aside(_)) => self.on_aside(ticket, replica, None, now, effects),
-            Some(Work::Fan(fan)) => {
-                let outcome = fan.on_fault(replica, fault, &self.stats);
+        let entry = self.in_flight.get_mut(ticket).map(|entry| (&mut entry.work, entry.kind));
+        match entry {
+            None | Some((Work::Parts(_), _)) => {}
+            Some((Work::Single(_) | Work::Private, _)) => self.fail(ticket, fault, now, effects),
+            Some((Work::Aside(_), _)) => self.on_aside(ticket, replica, None, now, effects),
+            Some((Work::Fan(fan), kind)) => {
+                let outcome = fan.on_fault(replica, fault, kind, &self.stats, effects);
                 self.on_outcome(ticket, outcome, None, now, effects);
             }
         }
@@ -373,18 +378,13 @@ impl Coordinator {
             match &mut entry.work {
                 Work::Single(peer) => {
                     let peer = *peer;
-                    let fault = self.book_timeout(peer);
+                    let fault = self.book_timeout(peer, effects);
                     self.fail(ticket, fault, now, effects);
                 }
                 Work::Aside(_) => self.on_aside_deadline(ticket),
                 Work::Private => self.on_private_deadline(ticket, now, effects),
                 Work::Parts(_) => self.fail(ticket, Fault::DatastoreRefused, now, effects),
-                Work::Fan(fan) => {
-                    let outcome = fan.gather.on_deadline();
-                    self.stats.bump(Stat::peer_timedout_requests);
-                    self.on_outcome(ticket, outcome, None, now, effects);
-                    self.drop_fan(ticket, now);
-                }
+                Work::Fan(_) => self.on_fan_deadline(ticket, now, effects),
             }
         }
     }
@@ -393,12 +393,13 @@ impl Coordinator {
         self.in_flight.next_deadline().into_iter().chain(self.mending.wakes_at()).min()
     }
 
-    fn book_timeout(&self, peer: PeerId) -> Fault {
+    fn book_timeout(&self, peer: PeerId, effects: &mut impl Effects) -> Fault {
         if peer == PeerId::SELF {
             self.stats.bump(Stat::datastore_timeouts);
             self.stats.bump(Stat::server_timedout_requests);
             return Fault::DatastoreRefused;
         }
+        effects.count(peer, PeerStat::timeouts);
         match self.topology.is_near(peer) {
             true => self.stats.bump(Stat::peer_timedout_requests),
             false => self.stats.bump(Stat::remote_peer_timedout_requests),

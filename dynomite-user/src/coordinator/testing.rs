@@ -58,6 +58,8 @@ pub struct Recorder {
     pub down: Vec<u32>,
     pub c_nodes: Vec<u32>,
     pub epoch_micros: u64,
+    /// What was counted of peers, in order.
+    pub counted: Vec<String>,
 }
 
 impl Default for Recorder {
@@ -69,6 +71,7 @@ impl Default for Recorder {
             down: Vec::new(),
             c_nodes: Vec::new(),
             epoch_micros: 1_000_000,
+            counted: Vec::new(),
         }
     }
 }
@@ -112,6 +115,10 @@ impl Effects for Recorder {
     }
 
     fn resume(&mut self, _: ClientId) {}
+
+    fn count(&mut self, peer: PeerId, stat: PeerStat) {
+        self.counted.push(format!("{} {stat:?}", peer.0));
+    }
 
     fn addresses(&self, client: ClientId) -> (String, String) {
         (format!("client:{}", client.0), "here:0".to_owned())

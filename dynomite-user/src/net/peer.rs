@@ -24,9 +24,9 @@ use crate::coordinator::{Ask, Kin, Leg, Outgoing, SendError};
 use crate::moment::Moment;
 use crate::protocol::Protocol;
 use crate::protocol::peer::{Asking, Message};
-use crate::protocol::reply::{Expect, Fault};
+use crate::protocol::reply::{Expect, Fault, Reply};
 use crate::ring::{PeerId, Topology};
-use crate::stats::{Histogram, Stat, Stats};
+use crate::stats::{Histogram, PeerStat, PeerStats, Stat, Stats};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -82,6 +82,8 @@ pub struct PeerLink {
     stage: Stage,
     is_near: bool,
     presence: Arc<Presence>,
+    /// Its peer's, as this worker counts them.
+    counts: Arc<PeerStats>,
     throttle: Option<Throttle>,
     /// Bytes queued on this connection so far, and how many of them may be written.
     pushed: u64,
@@ -183,6 +185,7 @@ impl PeerLink {
         }
         self.queue.push_back(Queued { end: self.pushed, bytes, at: out.now });
         let books = self.books();
+        self.counts.bump(PeerStat::in_queue);
         out.stats.bump(books.waiting);
         out.stats.add(books.waiting_bytes, bytes.into());
         out.stats.record(books.waiting_depth, self.queue.len() as u64);
@@ -232,6 +235,8 @@ impl PeerLink {
             self.queue.pop_front();
             self.queue_released = self.queue_released.saturating_sub(1);
             self.written += 1;
+            self.counts.sub(PeerStat::in_queue, 1);
+            self.counts.bump(PeerStat::out_queue);
             stats.sub(books.waiting, 1);
             stats.sub(books.waiting_bytes, queued.bytes.into());
             stats.bump(books.asked);
@@ -242,16 +247,24 @@ impl PeerLink {
     }
 
     /// A request is answered, or its answer was passed over.
-    pub fn book_answered(&mut self, sent: Sent, reply_bytes: Option<usize>, now: Moment, stats: &Stats) {
+    pub fn book_answered(&mut self, sent: Sent, reply: Option<Reply<'_>>, now: Moment, stats: &Stats) {
         let books = self.books();
+        self.counts.sub(PeerStat::out_queue, 1);
         stats.sub(books.asked, 1);
         stats.sub(books.asked_bytes, sent.bytes.into());
-        if let Some(bytes) = reply_bytes.filter(|_| sent.leg.is_some()) {
-            stats.bump(Stat::peer_responses);
-            stats.add(Stat::peer_response_bytes, bytes as u64);
-            stats.record(books.round_trip, micros(now.since(sent.at)));
-        }
         self.heard_at = now;
+        if sent.leg.is_none() {
+            return;
+        }
+        let is_answer = reply.is_some_and(|reply| Fault::of_reply(&reply).is_none());
+        self.counts.bump(if is_answer { PeerStat::replies } else { PeerStat::errors });
+        if let Some(reply) = reply {
+            let round_trip = micros(now.since(sent.at));
+            self.counts.record_latency(round_trip);
+            stats.bump(Stat::peer_responses);
+            stats.add(Stat::peer_response_bytes, reply.frame.len() as u64);
+            stats.record(books.round_trip, round_trip);
+        }
     }
 
     /// A reply tells who is at the other end. `true`: the link works from now on.
@@ -287,9 +300,13 @@ impl PeerLink {
             let is_written = sent.number < written;
             let (count, bytes) =
                 if is_written { (books.asked, books.asked_bytes) } else { (books.waiting, books.waiting_bytes) };
+            self.counts.sub(if is_written { PeerStat::out_queue } else { PeerStat::in_queue }, 1);
             stats.sub(count, 1);
             stats.sub(bytes, sent.bytes.into());
             stats.add(books.dropped, u64::from(!is_written));
+            if sent.leg.is_some() {
+                self.counts.bump(PeerStat::errors);
+            }
             let fault = if is_written { Fault::PeerRefused } else { Fault::PeerNotConnected };
             lost.extend(sent.leg.map(|leg| (leg, fault)));
         }
@@ -345,6 +362,7 @@ struct Peer {
     is_barred: bool,
     names: [String; 3],
     presence: Arc<Presence>,
+    counts: Arc<PeerStats>,
 }
 
 /// Every other node, and our links to it.
@@ -367,7 +385,7 @@ impl Peers {
     }
 
     /// Makes links to nodes that are new. Those of nodes that have left are to be dropped by the caller.
-    pub fn set_topology(&mut self, topology: &Topology) -> Vec<usize> {
+    pub fn set_topology(&mut self, topology: &Topology, stats: &Stats) -> Vec<usize> {
         self.by_id.resize_with(topology.ids(), || None);
         let mut gone = Vec::new();
         for (number, place) in self.by_id.iter_mut().enumerate().skip(1) {
@@ -379,9 +397,10 @@ impl Peers {
                 }
                 (Some(node), None) => {
                     let is_near = topology.is_near(id);
-                    let presence = self.board.presence(&node.host, node.port);
+                    let presence = self.board.presence(node);
+                    let counts = presence.open_counts(stats);
                     let names = [node.name.clone(), node.host.clone(), format!("{}:{}", node.host, node.port)];
-                    let mut peer = Peer { links: Vec::new(), is_barred: false, names, presence };
+                    let mut peer = Peer { links: Vec::new(), is_barred: false, names, presence, counts };
                     let count = match (self.settings.dials && !node.secured, is_near) {
                         (false, _) => 0,
                         (true, true) => self.settings.near_connections,
@@ -401,6 +420,7 @@ impl Peers {
                             stage: Stage::Greeting,
                             is_near,
                             presence: peer.presence.clone(),
+                            counts: peer.counts.clone(),
                             throttle: throttle(),
                             pushed: 0,
                             released: 0,
@@ -428,11 +448,23 @@ impl Peers {
         pool: &mut Pool,
         stats: &Stats,
     ) -> Result<(), SendError> {
-        let index = self.link_of(peer, lane).ok_or(SendError::Down)?;
-        let mut out = Outlet { settings: &self.settings, now, pool, head: &mut self.head, stats };
-        self.links[index].send(ask, outgoing, &mut out)?;
-        self.mark(index);
-        Ok(())
+        let sent = self.link_of(peer, lane).ok_or(SendError::Down).and_then(|index| {
+            let mut out = Outlet { settings: &self.settings, now, pool, head: &mut self.head, stats };
+            self.links[index].send(ask, outgoing, &mut out)?;
+            self.mark(index);
+            Ok(())
+        });
+        self.count(peer, PeerStat::requests);
+        if sent.is_err() {
+            self.count(peer, PeerStat::errors);
+        }
+        sent
+    }
+
+    pub fn count(&self, peer: PeerId, stat: PeerStat) {
+        if let Some(peer) = self.peer(peer) {
+            peer.counts.bump(stat);
+        }
     }
 
     /// Greets again where there is doubt.

@@ -75,7 +75,7 @@ impl Worker {
             match said {
                 Said::Reply { consumed, value: sent, reply, is_ours } => {
                     done += consumed;
-                    link.book_answered(sent, Some(reply.frame.len()), now, &self.stats);
+                    link.book_answered(sent, Some(reply), now, &self.stats);
                     link.heard_from(is_ours);
                     link.link.proved();
                     let is_too_large = reply.frame.len() > self.settings.reply_bytes_max;

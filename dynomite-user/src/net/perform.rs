@@ -25,7 +25,7 @@ use crate::protocol::Protocol;
 use crate::protocol::codec::ReplyScanner;
 use crate::protocol::reply::Expect;
 use crate::ring::PeerId;
-use crate::stats::{Stat, Stats};
+use crate::stats::{PeerStat, Stat, Stats};
 
 /// What a mio token stands for: a kind and an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -424,6 +424,10 @@ impl Effects for Io {
 
     fn kin(&self, peer: PeerId, lane: u32) -> Kin {
         self.peers.kin(peer, lane)
+    }
+
+    fn count(&mut self, peer: PeerId, stat: PeerStat) {
+        self.peers.count(peer, stat);
     }
 }
 

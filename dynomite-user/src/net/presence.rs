@@ -10,14 +10,17 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::stream::Address;
+use crate::ring::topology::Node;
+use crate::stats::histogram::Unit;
 use crate::stats::render::{Section, Sections};
-use crate::stats::{Stat, Stats};
+use crate::stats::{Kind, PeerStat, PeerStats, Stat, Stats, peers};
 
 /// One other node.
-#[derive(Debug)]
 pub struct Presence {
     pub host: String,
     pub port: u16,
+    datacenter: String,
+    rack: String,
     /// The last one that was found.
     address: Mutex<Option<SocketAddr>>,
     /// Its name is to be looked up.
@@ -31,14 +34,19 @@ pub struct Presence {
     is_barred: AtomicBool,
     /// How often a link to it was found to be stuck.
     alarms: AtomicU32,
+    /// What each worker counts of it.
+    counts: Mutex<Vec<Arc<PeerStats>>>,
 }
 
 impl Presence {
-    fn new(host: &str, port: u16) -> Presence {
+    fn new(node: &Node) -> Presence {
+        let (host, port) = (&node.host, node.port);
         let known = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
         Presence {
-            host: host.to_owned(),
+            host: host.clone(),
             port,
+            datacenter: node.datacenter.clone(),
+            rack: node.rack.clone(),
             address: Mutex::new(known),
             is_wanted: AtomicBool::new(known.is_none()),
             is_missed: AtomicBool::new(false),
@@ -46,7 +54,15 @@ impl Presence {
             links_ours: AtomicU32::new(0),
             is_barred: AtomicBool::new(false),
             alarms: AtomicU32::new(0),
+            counts: Mutex::default(),
         }
+    }
+
+    /// A set of counts for one more worker.
+    pub fn open_counts(&self, stats: &Stats) -> Arc<PeerStats> {
+        let counts = stats.for_peer();
+        lock(&self.counts).push(counts.clone());
+        counts
     }
 
     pub fn address(&self) -> Option<Address> {
@@ -108,9 +124,9 @@ impl Board {
         Arc::new(Board { peers: Mutex::default(), wanted: Notify::new(), stats })
     }
 
-    pub fn presence(&self, host: &str, port: u16) -> Arc<Presence> {
+    pub fn presence(&self, node: &Node) -> Arc<Presence> {
         let mut peers = lock(&self.peers);
-        let presence = peers.entry((host.to_owned(), port)).or_insert_with(|| Arc::new(Presence::new(host, port)));
+        let presence = peers.entry((node.host.clone(), node.port)).or_insert_with(|| Arc::new(Presence::new(node)));
         if presence.is_wanted.load(Ordering::Relaxed) {
             self.wanted.notify_one();
         }
@@ -164,24 +180,46 @@ impl Board {
 
 impl Sections for Board {
     fn sections(&self) -> Vec<Section> {
-        let peers: Vec<Arc<Presence>> = lock(&self.peers).values().cloned().collect();
-        let up = peers.iter().filter(|peer| peer.is_up()).count();
+        let members: Vec<Arc<Presence>> = lock(&self.peers).values().cloned().collect();
+        let up = members.iter().filter(|peer| peer.is_up()).count();
         self.stats.set(Stat::peers_up, up as u64);
-        self.stats.set(Stat::peers_down, (peers.len() - up) as u64);
+        self.stats.set(Stat::peers_down, (members.len() - up) as u64);
         let mut section = Section::new("peers");
-        let mut show = |name, help, value: fn(&Presence) -> u64| {
-            for peer in &peers {
-                section.gauge(name, help, value(peer));
+        let mut show = |show: &dyn Fn(&mut Section, &Presence)| {
+            for peer in &members {
+                show(&mut section, peer);
                 section.labelled("peer", format!("{}:{}", peer.host, peer.port));
+                section.labelled("peer_datacenter", &peer.datacenter);
+                section.labelled("peer_rack", &peer.rack);
             }
         };
-        show("up", "1: requests are sent to this peer", |peer| u64::from(peer.is_up()));
-        show("links", "working links to this peer, of all workers", |peer| {
-            peer.links_up.load(Ordering::Relaxed).into()
+        show(&|section, peer| section.gauge("reachable", "1: requests are sent to this peer", peer.is_up().into()));
+        show(&|section, peer| {
+            let links = peer.links_up.load(Ordering::Relaxed);
+            section.gauge("links", "working links to this peer, of all workers", links.into());
         });
-        show("links_c", "of these, links to C Dynomite", |peer| {
-            let up = peer.links_up.load(Ordering::Relaxed);
-            up.saturating_sub(peer.links_ours.load(Ordering::Relaxed)).into()
+        show(&|section, peer| {
+            let links = peer.links_up.load(Ordering::Relaxed);
+            let links_c = links.saturating_sub(peer.links_ours.load(Ordering::Relaxed));
+            section.gauge("links_c", "of these, links to C Dynomite", links_c.into());
+        });
+        for stat in PeerStat::ALL {
+            let row = stat.row();
+            show(&|section, peer| {
+                let value = peers::total(&lock(&peer.counts), *stat);
+                match row.kind {
+                    Kind::Counter => section.counter(row.name, row.help, value),
+                    Kind::Gauge | Kind::Timestamp => section.gauge(row.name, row.help, value),
+                }
+            });
+        }
+        show(&|section, peer| {
+            let latency = peers::latency(&lock(&peer.counts));
+            section.summary("latency", "from a request to this peer to its reply", Unit::Microseconds, latency);
+        });
+        show(&|section, peer| {
+            let latency = peers::latency(&lock(&peer.counts));
+            section.gauge("latency_max", "the longest since the last reset, in microseconds", latency.max);
         });
         vec![section]
     }
@@ -195,11 +233,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn node(host: &str) -> Node {
+        Node {
+            name: host.to_owned(),
+            host: host.to_owned(),
+            port: 8101,
+            datacenter: "a".to_owned(),
+            rack: "r".to_owned(),
+            tokens: Vec::new(),
+            secured: false,
+        }
+    }
+
     #[test]
     fn numbers_need_no_resolver_names_do() {
         let board = Board::new(Stats::alone());
-        assert!(board.presence("127.0.0.9", 8101).address().is_some());
-        let named = board.presence("localhost", 8101);
+        assert!(board.presence(&node("127.0.0.9")).address().is_some());
+        let named = board.presence(&node("localhost"));
         assert!(named.address().is_none());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let found = async {
@@ -221,7 +271,7 @@ mod tests {
     fn up_means_a_link_and_no_bar() {
         let stats = Stats::alone();
         let board = Board::new(stats.clone());
-        let (one, two) = (board.presence("127.0.0.1", 1), board.presence("127.0.0.2", 1));
+        let (one, two) = (board.presence(&node("127.0.0.1")), board.presence(&node("127.0.0.2")));
         one.came_up(true);
         one.came_up(false);
         two.came_up(true);

@@ -179,7 +179,7 @@ impl Worker {
         }
         let registry = poll.registry().try_clone()?;
         let mut io = Io::new(settings.io.clone(), shared.board, shared.notices, registry, stats.clone());
-        io.peers.set_topology(&shared.topology);
+        io.peers.set_topology(&shared.topology, &stats);
         let control = shared.control.clone();
         let coordinator =
             Coordinator::new(settings.coordinator.clone(), shared.topology, shared.control, stats.clone());
@@ -326,7 +326,7 @@ impl Worker {
                     self.drop_peer_links(reset, false);
                 }
                 Ok(Order::Topology(topology)) => {
-                    let gone = self.io.peers.set_topology(&topology);
+                    let gone = self.io.peers.set_topology(&topology, &self.stats);
                     self.coordinator.set_topology(topology);
                     self.drop_peer_links(gone, true);
                 }

@@ -5,6 +5,7 @@
 //! Knows nothing of: sockets, time, who asks.
 
 pub mod histogram;
+pub mod peers;
 pub mod render;
 pub mod table;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub use histogram::{Histogram, Summary};
+pub use peers::{PeerStat, PeerStats};
 pub use table::{Kind, Scope, Stat};
 
 /// What one thread counts. ONE WRITER: the thread it was made for. Anyone may read.
@@ -64,6 +66,11 @@ impl Stats {
     #[inline]
     pub fn get(&self, stat: Stat) -> u64 {
         self.cells[stat as usize].load(Ordering::Relaxed)
+    }
+
+    /// A set for one peer, whose histogram is emptied when the others are.
+    pub fn for_peer(&self) -> Arc<PeerStats> {
+        Arc::new(PeerStats::new(self.histogram_epoch.clone()))
     }
 
     /// Microseconds, bytes or a queue's length, as the histogram's row says.

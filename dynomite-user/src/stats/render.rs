@@ -41,7 +41,8 @@ pub struct Section {
     pub entries: Vec<Entry>,
 }
 
-/// Entries that differ only in their labels must follow each other.
+/// Entries that differ only in their labels must follow each other. In the JSON the first label is part of the name, and
+/// must tell them apart.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub name: &'static str,
@@ -55,6 +56,7 @@ pub enum Value {
     Counter(u64),
     Gauge(u64),
     Text(String),
+    Summary(Unit, Box<Summary>),
 }
 
 impl Section {
@@ -72,6 +74,11 @@ impl Section {
 
     pub fn text(&mut self, name: &'static str, help: &'static str, value: impl Into<String>) {
         self.entries.push(Entry { name, help, labels: Vec::new(), value: Value::Text(value.into()) });
+    }
+
+    pub fn summary(&mut self, name: &'static str, help: &'static str, unit: Unit, summary: Summary) {
+        let value = Value::Summary(unit, Box::new(summary));
+        self.entries.push(Entry { name, help, labels: Vec::new(), value });
     }
 
     /// Labels the entry that was added last.
@@ -169,12 +176,16 @@ pub fn info(registry: &Registry, identity: &Identity, process: &Process, section
     for section in sections {
         let _ = write!(out, ",\n{}: {{", quoted(section.name));
         for (index, entry) in section.entries.iter().enumerate() {
-            let mut name = entry.name.to_owned();
-            entry.labels.iter().for_each(|(_, value)| name = format!("{name}_{value}"));
-            let _ = write!(out, "{}{}:", if index == 0 { "" } else { ",\n" }, quoted(&name));
+            let label = entry.labels.first().map_or(String::new(), |(_, value)| format!("_{value}"));
+            let name = |figure: &str| quoted(&format!("{}{figure}{label}", entry.name));
+            out.push_str(if index == 0 { "" } else { ",\n" });
             let _ = match &entry.value {
-                Value::Counter(value) | Value::Gauge(value) => write!(out, "{value}"),
-                Value::Text(text) => write!(out, "{}", quoted(text)),
+                Value::Counter(value) | Value::Gauge(value) => write!(out, "{}:{value}", name("")),
+                Value::Text(text) => write!(out, "{}:{}", name(""), quoted(text)),
+                Value::Summary(_, summary) => {
+                    let (mean, most) = (summary.mean(), summary.percentile(990));
+                    write!(out, "{}:{mean},\n{}:{most}", name("_mean"), name("_99th"))
+                }
             };
         }
         out.push_str("\n}");
@@ -265,20 +276,20 @@ impl Exposition {
 
     fn summary(&mut self, histogram: Histogram, summary: &Summary) {
         let row = histogram.row();
-        let unit = match row.unit {
-            Unit::Microseconds => "microseconds",
-            Unit::Bytes => "bytes",
-            Unit::Requests => "requests",
-        };
-        let name = format!("{}_{unit}", row.name);
-        self.head(&name, "summary", &format!("{} (since the last reset, at most five minutes)", row.help));
-        for (quantile, thousandths) in [("0.5", 500), ("0.95", 950), ("0.99", 990), ("0.999", 999)] {
-            self.line(&name, &[("quantile", quantile)], summary.percentile(thousandths));
-        }
-        self.line(&format!("{name}_sum"), &[], summary.sum());
-        self.line(&format!("{name}_count"), &[], summary.count);
+        let name = format!("{}{}", row.name, suffix(row.unit));
+        self.head(&name, "summary", &since_reset(row.help));
+        self.summary_lines(&name, &[], summary);
         let name = format!("{name}_max");
         self.single(&name, "gauge", "the largest since the last reset", summary.max);
+    }
+
+    fn summary_lines(&mut self, name: &str, labels: &[(&str, &str)], summary: &Summary) {
+        for (quantile, thousandths) in [("0.5", 500), ("0.95", 950), ("0.99", 990), ("0.999", 999)] {
+            let labels = [labels, &[("quantile", quantile)]].concat();
+            self.line(name, &labels, summary.percentile(thousandths));
+        }
+        self.line(&format!("{name}_sum"), labels, summary.sum());
+        self.line(&format!("{name}_count"), labels, summary.count);
     }
 
     fn section(&mut self, section: &Section) {
@@ -288,16 +299,19 @@ impl Exposition {
                 Value::Counter(_) => ("_total", "counter"),
                 Value::Gauge(_) => ("", "gauge"),
                 Value::Text(_) => ("_info", "gauge"),
+                Value::Summary(unit, _) => (suffix(unit), "summary"),
             };
             let name = format!("{}_{}{suffix}", section.name, entry.name);
             if entry.name != before {
-                self.head(&name, kind, entry.help);
+                let help = if kind == "summary" { since_reset(entry.help) } else { entry.help.to_owned() };
+                self.head(&name, kind, &help);
                 before = entry.name;
             }
             let mut labels: Vec<(&str, &str)> =
                 entry.labels.iter().map(|(label, value)| (*label, value.as_str())).collect();
             match &entry.value {
                 Value::Counter(value) | Value::Gauge(value) => self.line(&name, &labels, *value),
+                Value::Summary(_, summary) => self.summary_lines(&name, &labels, summary),
                 Value::Text(text) => {
                     labels.push((entry.name, text));
                     self.line(&name, &labels, 1);
@@ -305,6 +319,18 @@ impl Exposition {
             }
         }
     }
+}
+
+fn suffix(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Microseconds => "_microseconds",
+        Unit::Bytes => "_bytes",
+        Unit::Requests => "_requests",
+    }
+}
+
+fn since_reset(help: &str) -> String {
+    format!("{help} (since the last reset, at most five minutes)")
 }
 
 fn label_value(text: &str) -> String {

@@ -182,6 +182,7 @@ stats! {
         writes_parked, Gauge, "writes that wait for the node's state to let them at its datastore";
         reads_failed_over, Counter, "reads answered by another rack or datacenter than the first choice";
         reads_failed_over_dc, Counter, "of these, answered by another datacenter";
+        writes_missed, Counter, "writes that a replica did not confirm, though others were asked: it was away, failed, or was late";
         split_requests, Counter, "requests split over several owners";
         quorum_reads_widened, Counter, "replicas asked beyond a quorum: one of it failed, was slow, or said something else";
         quorum_agreed, Counter, "requests whose replicas agreed";
@@ -208,7 +209,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::stats::Histogram;
+    use crate::stats::{Histogram, PeerStat};
 
     #[test]
     fn names_are_unique_and_rows_match_their_stats() {
@@ -255,6 +256,9 @@ mod tests {
         }
         for histogram in Histogram::ALL {
             assert!(words.contains(format!("Histogram::{histogram:?}").as_str()), "{histogram:?}");
+        }
+        for stat in PeerStat::ALL {
+            assert!(words.contains(format!("PeerStat::{stat:?}").as_str()), "{stat:?}");
         }
     }
 
