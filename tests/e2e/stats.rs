@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dynomite_tests::resp::request;
+use dynomite_tests::resp::{request, words};
 use dynomite_tests::{Answer, Client, Datastore, Fake, Kind, Node, Settings, exposition, until};
 
 #[test]
@@ -29,6 +29,48 @@ fn what_happened_is_counted() {
     drop(client);
     until("it is seen to leave", || node.stat("client_connections") == 0);
     assert!(node.stat("client_eof") >= 1);
+}
+
+/// Whatever became of it: a request that was read is a request that was answered.
+#[test]
+fn requests_and_replies_come_to_the_same() {
+    let Some(datastore) = Datastore::redis() else { return };
+    let node = Node::before(&datastore);
+    until("the harness' own client is gone", || node.stat("client_connections") == 0);
+    let names = ["client_requests", "client_replies", "client_pushes", "client_dropped_requests", "client_err"];
+    let before = names.map(|name| node.stat(name));
+    let since = || {
+        let after = names.map(|name| node.stat(name));
+        let more: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        more
+    };
+    let mut client = node.client();
+    // Held back (MULTI, BLPOP behind what is outstanding), refused, unknown, with a wrong number of arguments.
+    let lines =
+        ["SET k v", "MULTI", "GET k", "EXEC", "GET k", "BLPOP none 0.01", "MONITOR", "NOSUCH a b", "GET", "GET k"];
+    client.send(&lines.iter().flat_map(|line| words(line)).collect::<Vec<u8>>());
+    lines.iter().for_each(|_| _ = client.reply());
+    let requests = lines.len() as u64;
+    until("all is counted", || since() == [requests, requests, 0, 0, 0]);
+    let mut nonsense = node.client();
+    nonsense.send(b"*1\r\n!nonsense\r\n");
+    nonsense.rest();
+    let requests = requests + 1;
+    until("nonsense is an error", || since() == [requests, requests, 0, 0, 1]);
+    // One request, three confirmations; then one more, and a message. The first confirmation is the reply.
+    let mut listener = node.client();
+    listener.send(&[words("SUBSCRIBE a b c"), words("SUBSCRIBE d")].concat());
+    (0..4).for_each(|_| _ = listener.reply());
+    client.ask("PUBLISH a hello");
+    listener.reply();
+    let requests = requests + 3;
+    until("pushes are no replies", || since() == [requests, requests, 4, 0, 1]);
+    // Nobody is there to hear it.
+    let mut gone = node.client();
+    gone.send(&words("BLPOP none 0"));
+    until("it waits", || node.stat("alloc_msgs") == 1);
+    drop(gone);
+    until("it was dropped", || since() == [requests + 1, requests, 4, 1, 1]);
 }
 
 #[test]

@@ -63,6 +63,10 @@ pub trait Effects {
     fn drop_private(&mut self, client: ClientId);
     /// Says one whole reply, the next in the client's order. An empty one keeps the order but says nothing.
     fn to_client(&mut self, client: ClientId, reply: &[u8]);
+    /// Says what the client did not ask for just now: it listens.
+    fn push(&mut self, client: ClientId, frame: &[u8]) {
+        self.to_client(client, frame);
+    }
     /// Nothing more will be said: close when what was said is out.
     fn close(&mut self, client: ClientId);
     /// The client was held and may be read again.

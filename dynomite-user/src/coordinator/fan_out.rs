@@ -181,7 +181,6 @@ impl Coordinator {
         if command.kind == Kind::Read && !self.control.repairs_reads() {
             plan.hold_back(&health);
         }
-        self.stats.add(Stat::remote_peer_failover_requests, u64::from(plan.remote_failovers));
         plan
     }
 
@@ -329,10 +328,13 @@ impl Coordinator {
             if target.part != Part::Spare {
                 let number = u8::try_from(at).unwrap_or(NOBODY);
                 let sent = fan.send(target, ticket.leg(number), *kind, &mut self.own, &self.mending.known, effects);
-                if let Err(error) = sent {
-                    let fault = fault_of(error, target.peer);
-                    let outcome = fan.on_fault(number, fault, *kind, &self.stats, effects);
-                    self.on_outcome(ticket, outcome, None, now, effects);
+                match sent {
+                    Ok(()) => self.stats.add(Stat::remote_peer_failover_requests, target.stands_in.into()),
+                    Err(error) => {
+                        let fault = fault_of(error, target.peer);
+                        let outcome = fan.on_fault(number, fault, *kind, &self.stats, effects);
+                        self.on_outcome(ticket, outcome, None, now, effects);
+                    }
                 }
             }
             at += 1;
@@ -352,8 +354,16 @@ impl Coordinator {
         while let Outcome::Ask(number) = outcome {
             let Some(Entry { work: Work::Fan(fan), kind, .. }) = self.in_flight.get_mut(ticket) else { return };
             let target = fan.gather.plan().targets[usize::from(number)];
-            match fan.gather.plan().part_of(usize::from(number)) {
-                Part::Copy => self.stats.bump(Stat::remote_peer_failover_requests),
+            let part = fan.gather.plan().part_of(usize::from(number));
+            outcome = match fan.send(target, ticket.leg(number), *kind, &mut self.own, &self.mending.known, effects) {
+                Ok(()) => fan.gather.ask_on(),
+                Err(error) => {
+                    outcome = fan.on_fault(number, fault_of(error, target.peer), *kind, &self.stats, effects);
+                    continue;
+                }
+            };
+            match part {
+                Part::Copy => self.stats.add(Stat::remote_peer_failover_requests, target.stands_in.into()),
                 _ if target.datacenter != 0 => {
                     self.stats.bump(Stat::reads_failed_over);
                     self.stats.bump(Stat::reads_failed_over_dc);
@@ -361,10 +371,6 @@ impl Coordinator {
                 _ if fan.gather.plan().need != route::Need::One => self.stats.bump(Stat::quorum_reads_widened),
                 _ => self.stats.bump(Stat::reads_failed_over),
             }
-            outcome = match fan.send(target, ticket.leg(number), *kind, &mut self.own, &self.mending.known, effects) {
-                Ok(()) => fan.gather.ask_on(),
-                Err(error) => fan.on_fault(number, fault_of(error, target.peer), *kind, &self.stats, effects),
-            };
         }
         match outcome {
             Outcome::Pending | Outcome::Ask(_) => return,
@@ -581,6 +587,18 @@ mod tests {
         let stat = |stat| coordinator.stats.get(stat);
         assert_eq!(stat(Stat::writes_missed), 3);
         assert_eq!((stat(Stat::peer_timedout_requests), stat(Stat::remote_peer_timedout_requests)), (1, 1));
+    }
+
+    /// Stood in for is who could not be asked; nobody is when nobody can be, or when who stands in is the preselected one.
+    #[test]
+    fn a_write_that_another_rack_hands_on_is_a_failover() {
+        for (down, expected) in [(&[][..], 0), (&[3], 1), (&[4], 0), (&[3, 4], 0)] {
+            let (coordinator, recorder) = asked(ConsistencyLevel::DcOne, "set k v", down);
+            let stat = |stat| coordinator.stats.get(stat);
+            let dropped = u64::from(down.len() == 2);
+            let counts = (stat(Stat::remote_peer_failover_requests), stat(Stat::remote_peer_dropped_requests));
+            assert_eq!(counts, (expected, dropped), "{down:?}: {:?}", recorder.said);
+        }
     }
 
     #[test]

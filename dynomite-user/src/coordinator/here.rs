@@ -166,6 +166,7 @@ impl Coordinator {
     pub fn on_refused(&mut self, client: ClientId, error: &[u8], now: Moment, effects: &mut impl Effects) {
         let Some(state) = client_mut(&mut self.clients, client) else { return };
         if state.order.is_closing() {
+            self.stats.bump(Stat::client_dropped_requests);
             return;
         }
         self.stats.add(Stat::request_too_large, is_of_a_limit(error).into());

@@ -285,6 +285,7 @@ impl Coordinator {
         let Some(state) = client_mut(&mut self.clients, client) else { return Taken::Yes };
         // Behind its end (QUIT) a client is not heard.
         if state.order.is_closing() {
+            self.stats.bump(Stat::client_dropped_requests);
             return Taken::Yes;
         }
         state.asked_at = now;

@@ -85,6 +85,8 @@ impl Coordinator {
             if effects.to_private(client, is_resp3, None, request.frame).is_err() {
                 effects.close(client);
             }
+            // Its answers come as pushes.
+            self.stats.bump(Stat::client_replies);
             return Some(Taken::Yes);
         }
         let place = state.order.take(client);
@@ -146,7 +148,7 @@ impl Coordinator {
         }
         match state.subscribing.take() {
             Some(ticket) => self.close(ticket, Reply { frame, is_error: false }, now, effects),
-            None => effects.to_client(client, frame),
+            None => effects.push(client, frame),
         }
         let Some(state) = client_mut(&mut self.clients, client) else { return };
         // The last subscription is gone: from here on the client is like any other.

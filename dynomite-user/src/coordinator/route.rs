@@ -37,6 +37,8 @@ pub struct Target {
     /// Place among `Topology::datacenters`; 0 is ours. Votes are counted for each datacenter by itself.
     pub datacenter: u8,
     pub part: Part,
+    /// Another rack is preselected to hand a write on in its datacenter; this one does it in its stead.
+    pub stands_in: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +69,6 @@ pub struct Plan {
     /// or a spare are at most 240 and come first, so a byte numbers them; further copies need no number.
     pub targets: SmallVec<[Target; 8]>,
     pub need: Need,
-    /// Datacenters whose preselected rack is passed over because its owner is not reachable.
-    pub remote_failovers: u8,
 }
 
 /// Settings of the whole pool.
@@ -91,7 +91,7 @@ pub fn plan(
     settings: RouteSettings,
     health: &dyn Fn(PeerId) -> bool,
 ) -> Plan {
-    let mut plan = Plan { targets: SmallVec::new(), need: Need::One, remote_failovers: 0 };
+    let mut plan = Plan { targets: SmallVec::new(), need: Need::One };
     match (origin, asked.routing, asked.token) {
         (Origin::Client, Routing::AllNodes, _) => plan.everybody(topology),
         (Origin::Client | Origin::Forward, Routing::Normal | Routing::OwnRack, Some(token)) => {
@@ -144,8 +144,9 @@ pub fn every_owner(kind: Kind, topology: &Topology, health: &dyn Fn(PeerId) -> b
 impl Plan {
     /// This node alone, whatever it owns.
     pub fn of(peer: PeerId) -> Plan {
-        let target = Target { peer, ask: Ask::Execute, datacenter: 0, part: Part::Vote };
-        Plan { targets: SmallVec::from_slice(&[target]), need: Need::One, remote_failovers: 0 }
+        let mut plan = Plan { targets: SmallVec::new(), need: Need::One };
+        plan.push(peer, Ask::Execute, 0, Part::Vote);
+        plan
     }
 
     /// A read asks as many replicas as must agree, and the others when that is not enough: those that are likely to answer
@@ -171,7 +172,7 @@ impl Plan {
     }
 
     fn push(&mut self, peer: PeerId, ask: Ask, datacenter: usize, part: Part) {
-        self.targets.push(Target { peer, ask, datacenter: datacenter as u8, part });
+        self.targets.push(Target { peer, ask, datacenter: datacenter as u8, part, stands_in: false });
     }
 
     /// So many of our own datacenter's owners, those that are likely to answer first where one answer will do.
@@ -215,21 +216,22 @@ impl Plan {
             let start = self.targets.len();
             owners.for_each(|peer| self.push(peer, Ask::Forward, n + 1, Part::Spare));
             let owners = &mut self.targets[start..];
-            let Some(preselected) = owners.first().copied() else { continue };
+            owners.iter_mut().skip(1).for_each(|target| target.stands_in = true);
             owners.sort_by_key(|target| !health(target.peer));
-            owners[0].part = Part::Copy;
-            self.remote_failovers += u8::from(owners[0].peer != preselected.peer);
+            if let Some(first) = owners.first_mut() {
+                first.part = Part::Copy;
+            }
         }
     }
 
     /// Every node there is; the answer is our own datastore's.
     fn everybody(&mut self, topology: &Topology) {
+        self.push(PeerId::SELF, Ask::Execute, 0, Part::Vote);
         for rack in topology.own_datacenter().racks_from_nearest() {
             for &peer in rack.nodes.iter().filter(|peer| **peer != PeerId::SELF) {
                 self.push(peer, Ask::Execute, 0, Part::Copy);
             }
         }
-        self.targets.insert(0, Target { peer: PeerId::SELF, ask: Ask::Execute, datacenter: 0, part: Part::Vote });
         self.far_nodes(topology);
     }
 
@@ -246,7 +248,8 @@ mod tests {
     use super::*;
     use crate::ring::topology::sketch;
 
-    /// Targets in order: `3` votes, `+3` gets a copy, `(3)` is a spare, `>` asks to forward; `/` between datacenters.
+    /// Targets in order: `3` votes, `+3` gets a copy, `(3)` is a spare, `>` asks to forward, `~`: a copy for another rack
+    /// than the preselected one; `/` between datacenters.
     fn render(plan: &Plan) -> String {
         let mut text = format!("{:?}:", plan.need).to_lowercase();
         let mut datacenter = 0;
@@ -259,12 +262,9 @@ mod tests {
             let id = target.peer.0;
             text.push_str(&match target.part {
                 Part::Vote => format!(" {ask}{id}"),
-                Part::Copy => format!(" +{ask}{id}"),
+                Part::Copy => format!(" +{ask}{id}{}", if target.stands_in { "~" } else { "" }),
                 Part::Spare => format!(" ({ask}{id})"),
             });
-        }
-        if plan.remote_failovers > 0 {
-            text.push_str(&format!(" failovers={}", plan.remote_failovers));
         }
         text
     }
@@ -393,8 +393,8 @@ mod tests {
 
     #[test]
     fn writes_for_another_datacenter_pass_over_what_is_down() {
-        check(THREE_DATACENTERS, "write down=4", "one: 0 2 1 / +>5 (>3) (>4) / +>6 failovers=1");
-        check(THREE_DATACENTERS, "write down=4,5", "one: 0 2 1 / +>3 (>4) (>5) / +>6 failovers=1");
+        check(THREE_DATACENTERS, "write down=4", "one: 0 2 1 / +>5~ (>3) (>4) / +>6");
+        check(THREE_DATACENTERS, "write down=4,5", "one: 0 2 1 / +>3~ (>4) (>5) / +>6");
         check(THREE_DATACENTERS, "write down=3,4,5,6", "one: 0 2 1 / +>4 (>5) (>3) / +>6");
     }
 

@@ -35,6 +35,8 @@ pub struct Client {
     pub closing: bool,
     /// No more requests are taken from it.
     pub deaf: bool,
+    /// It said what is no request: its end is an error.
+    pub broken: bool,
     waits_to_write: bool,
     /// The kernel looks at what comes, and says what is for the daemon: the poll tells only of the end.
     minds_kernel: bool,
@@ -73,6 +75,7 @@ impl Client {
             queued: false,
             closing: false,
             deaf: false,
+            broken: false,
             waits_to_write: false,
             minds_kernel: false,
             private: None,

@@ -113,6 +113,14 @@ impl Worker {
         self.stats.bump(Stat::dnode_client_connections);
     }
 
+    /// Its connection is gone.
+    pub(super) fn part_from_peer(&mut self, mut peer: PeerIn, why: Stat) {
+        peer.forget(&self.stats);
+        self.peers_in -= 1;
+        self.stats.bump(if why == Stat::client_eof { Stat::dnode_client_eof } else { Stat::dnode_client_err });
+        self.stats.sub(Stat::dnode_client_connections, 1);
+    }
+
     /// Handles every complete message in `bytes`; returns how many bytes that were.
     pub(super) fn handle_peer(&mut self, index: usize, bytes: &[u8]) -> usize {
         let id = ClientId(index as u32);
@@ -186,7 +194,7 @@ impl Worker {
     fn end_peer(&mut self, index: usize) {
         self.stats.bump(Stat::peer_protocol_errors);
         if let Some(client) = self.io.clients.get_mut(index) {
-            client.deaf = true;
+            (client.deaf, client.broken) = (true, true);
         }
         self.coordinator.finish(ClientId(index as u32), &mut self.io);
     }

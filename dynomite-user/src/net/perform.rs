@@ -305,6 +305,42 @@ impl Io {
         self.stats.sub(Stat::datastore_own_connections, 1);
         datastore.forget(self.scanner(), &self.stats)
     }
+
+    /// Queues what a client is told, counted as what it is.
+    fn say(&mut self, client: ClientId, reply: &[u8], stat: Stat) {
+        let number = client.0 as usize;
+        let Some(connection) = self.clients.get_mut(number) else { return };
+        // What is queued may exceed the limit only by a single reply: otherwise a reply of the limit's size
+        // could never be delivered.
+        let output_max = match connection.role {
+            Role::Client => self.settings.client_output_max,
+            Role::Peer(_) => self.settings.peers.queue_max,
+        };
+        let is_full = connection.outbox.len() > output_max;
+        if is_full {
+            if let (Role::Client, Stat::client_replies) = (&connection.role, stat) {
+                self.stats.bump(Stat::client_dropped_requests);
+            }
+            if !connection.deaf {
+                connection.deaf = true;
+                self.overflowed.push(number);
+            }
+            return;
+        }
+        if let Role::Peer(peer) = &mut connection.role {
+            if !peer.answer(reply, &mut self.head, &self.stats) {
+                return;
+            }
+            connection.push(&self.head, &mut self.pool);
+        } else {
+            self.stats.bump(stat);
+        }
+        connection.push(reply, &mut self.pool);
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty_clients.push(number);
+        }
+    }
 }
 
 impl Effects for Io {
@@ -354,35 +390,11 @@ impl Effects for Io {
     }
 
     fn to_client(&mut self, client: ClientId, reply: &[u8]) {
-        let number = client.0 as usize;
-        let Some(connection) = self.clients.get_mut(number) else { return };
-        // What is queued may exceed the limit only by a single reply: otherwise a reply of the limit's size
-        // could never be delivered.
-        let output_max = match connection.role {
-            Role::Client => self.settings.client_output_max,
-            Role::Peer(_) => self.settings.peers.queue_max,
-        };
-        let is_full = connection.outbox.len() > output_max;
-        if is_full {
-            if !connection.deaf {
-                connection.deaf = true;
-                self.overflowed.push(number);
-            }
-            return;
-        }
-        if let Role::Peer(peer) = &mut connection.role {
-            if !peer.answer(reply, &mut self.head, &self.stats) {
-                return;
-            }
-            connection.push(&self.head, &mut self.pool);
-        } else {
-            self.stats.bump(Stat::client_replies);
-        }
-        connection.push(reply, &mut self.pool);
-        if !connection.dirty {
-            connection.dirty = true;
-            self.dirty_clients.push(number);
-        }
+        self.say(client, reply, Stat::client_replies);
+    }
+
+    fn push(&mut self, client: ClientId, frame: &[u8]) {
+        self.say(client, frame, Stat::client_pushes);
     }
 
     fn close(&mut self, client: ClientId) {

@@ -495,9 +495,10 @@ impl Worker {
         while done < bytes.len() {
             match decoder.decode(&bytes[done..], self.limits_of(id)) {
                 Decoded::Request { consumed, request } => {
-                    self.stats.bump(Stat::client_requests);
                     (requests, command) = (requests + 1, Some(request.command));
-                    match self.coordinator.on_request(id, &request, self.io.now, &mut self.io) {
+                    let taken = self.coordinator.on_request(id, &request, self.io.now, &mut self.io);
+                    self.stats.add(Stat::client_requests, u64::from(taken != Taken::NotYet));
+                    match taken {
                         Taken::Yes => done += consumed,
                         Taken::Hold => {
                             done += consumed;
@@ -514,6 +515,7 @@ impl Worker {
                     }
                 }
                 Decoded::Refused { consumed, error } => {
+                    self.stats.bump(Stat::client_requests);
                     self.stats.bump(Stat::client_refused_commands);
                     self.coordinator.on_refused(id, &error, self.io.now, &mut self.io);
                     done += consumed;
@@ -524,9 +526,13 @@ impl Worker {
                     break;
                 }
                 Decoded::Broken { error } => {
+                    self.stats.bump(Stat::client_requests);
                     self.stats.bump(Stat::client_protocol_errors);
                     self.coordinator.on_refused(id, &error, self.io.now, &mut self.io);
                     self.coordinator.finish(id, &mut self.io);
+                    if let Some(client) = self.io.clients.get_mut(index) {
+                        client.broken = true;
+                    }
                     done = bytes.len();
                 }
             }
@@ -591,12 +597,7 @@ impl Worker {
                 self.stats.bump(why);
                 self.stats.sub(Stat::client_connections, 1);
             }
-            Role::Peer(mut peer) => {
-                peer.forget(&self.stats);
-                self.peers_in -= 1;
-                self.stats.bump(if why == Stat::client_eof { Stat::dnode_client_eof } else { Stat::dnode_client_err });
-                self.stats.sub(Stat::dnode_client_connections, 1);
-            }
+            Role::Peer(peer) => self.part_from_peer(*peer, why),
         }
     }
 
@@ -649,7 +650,8 @@ impl Worker {
         match flushed {
             Ok(true) if client.closing => {
                 let _ = client.stream.shutdown_write();
-                self.drop_client(index, Stat::client_eof);
+                let why = if client.broken { Stat::client_err } else { Stat::client_eof };
+                self.drop_client(index, why);
             }
             Ok(all) => {
                 let was_paused = client.paused;

@@ -143,8 +143,9 @@ stats! {
     Node {
         client_accepted, Counter, "client connections accepted";
         client_connections_refused, Counter, "client connections closed at once: client_connections reached";
-        client_requests, Counter, "requests read from clients, of any kind";
-        client_replies, Counter, "replies written to clients, of any kind";
+        client_requests, Counter, "requests read from clients, of any kind; what could not be understood is one, too";
+        client_replies, Counter, "requests of clients answered: in the end all, but client_dropped_requests";
+        client_pushes, Counter, "what subscribers are told without asking just then";
         client_bytes_in, Counter, "bytes read from clients";
         client_bytes_out, Counter, "bytes written to clients";
         client_shed, Counter, "requests answered busy: max_msgs reached";

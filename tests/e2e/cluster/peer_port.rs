@@ -126,6 +126,7 @@ fn bytes_that_are_no_messages_harm_nobody() {
         let said = String::from_utf8_lossy(&other.rest()).into_owned();
         assert!(said.starts_with("   $2014$ 7 5 0 2 1 *1 d *7\r\n$1\r\nv\r\n"), "{said}");
         assert_eq!(node.stat("peer_protocol_errors"), before + 1, "{}", bytes.escape_ascii());
+        until("its end is an error", || node.stat("dnode_client_err") == node.stat("peer_protocol_errors"));
         is_well(3);
     }
     // Half of a message, and never the rest; half of one, and gone.

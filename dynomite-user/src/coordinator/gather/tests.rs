@@ -38,10 +38,10 @@ fn scene<'a>(need: Need, words: &[&'a str]) -> (Scene, Vec<&'a str>) {
         };
         let datacenter = name.as_bytes()[0].saturating_sub(b'w') % 16;
         let peer = PeerId(targets.len() as u32);
-        targets.push(Target { peer, ask: Ask::Execute, datacenter, part });
+        targets.push(Target { peer, ask: Ask::Execute, datacenter, part, stands_in: false });
         names.push(name.to_owned());
     }
-    let gather = Gather::new(Plan { targets, need, remote_failovers: 0 }, Judge::Whole, Vec::new());
+    let gather = Gather::new(Plan { targets, need }, Judge::Whole, Vec::new());
     (Scene { names, gather }, events)
 }
 
