@@ -15,8 +15,8 @@ pub const USAGE: &str = "\
 Usage: dynomite [-?hVdDtg] [-v verbosity level] [-o output file]
                 [-c conf file] [-p pid file] [-s stats port] [-a stats addr]
                 [-x admin operation] [--workers N] [--embedded-datastore]
-       dynomite [-c conf file] hash [KEY...]
-       dynomite [-c conf file] kernel-check
+       dynomite hash [-c conf file] [--] [KEY...]
+       dynomite kernel-check [-c conf file]
 
 Options:
   -h, --help             : this help
@@ -68,46 +68,46 @@ pub enum Command {
     KernelCheck,
 }
 
-/// As typed. A value that begins with a dash is a value, as getopt has it.
+/// As typed, before or behind a command. A value that begins with a dash is a value, as getopt has it.
 #[derive(Args, Debug)]
 struct Raw {
-    #[arg(short = 'h', short_alias = '?', long)]
+    #[arg(short = 'h', short_alias = '?', long, global = true)]
     help: bool,
-    #[arg(short = 'V', long)]
+    #[arg(short = 'V', long, global = true)]
     version: bool,
-    #[arg(short = 't', long)]
+    #[arg(short = 't', long, global = true)]
     test_conf: bool,
-    #[arg(short = 'g', long)]
+    #[arg(short = 'g', long, global = true)]
     gossip: bool,
-    #[arg(short = 'd', long)]
+    #[arg(short = 'd', long, global = true)]
     daemonize: bool,
-    #[arg(short = 'D', long)]
+    #[arg(short = 'D', long, global = true)]
     describe_stats: bool,
-    #[arg(short = 'v', long, allow_hyphen_values = true)]
+    #[arg(short = 'v', long, allow_hyphen_values = true, global = true)]
     verbosity: Option<String>,
-    #[arg(short = 'o', long, allow_hyphen_values = true)]
+    #[arg(short = 'o', long, allow_hyphen_values = true, global = true)]
     output: Option<PathBuf>,
-    #[arg(short = 'c', long, allow_hyphen_values = true)]
+    #[arg(short = 'c', long, allow_hyphen_values = true, global = true)]
     conf_file: Option<PathBuf>,
-    #[arg(short = 'p', long, allow_hyphen_values = true)]
+    #[arg(short = 'p', long, allow_hyphen_values = true, global = true)]
     pid_file: Option<PathBuf>,
-    #[arg(short = 's', long, allow_hyphen_values = true)]
+    #[arg(short = 's', long, allow_hyphen_values = true, global = true)]
     stats_port: Option<String>,
-    #[arg(short = 'a', long, allow_hyphen_values = true)]
+    #[arg(short = 'a', long, allow_hyphen_values = true, global = true)]
     stats_addr: Option<String>,
-    #[arg(short = 'i', long, allow_hyphen_values = true)]
+    #[arg(short = 'i', long, allow_hyphen_values = true, global = true)]
     stats_interval: Option<String>,
-    #[arg(short = 'm', long, allow_hyphen_values = true)]
+    #[arg(short = 'm', long, allow_hyphen_values = true, global = true)]
     mbuf_size: Option<String>,
-    #[arg(short = 'M', long, allow_hyphen_values = true)]
+    #[arg(short = 'M', long, allow_hyphen_values = true, global = true)]
     max_msgs: Option<String>,
-    #[arg(short = 'x', long, allow_hyphen_values = true)]
+    #[arg(short = 'x', long, allow_hyphen_values = true, global = true)]
     admin_operation: Option<String>,
-    #[arg(short = 'y', long, allow_hyphen_values = true)]
+    #[arg(short = 'y', long, allow_hyphen_values = true, global = true)]
     admin_param: Option<String>,
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, global = true)]
     workers: Option<String>,
-    #[arg(long)]
+    #[arg(long, global = true)]
     embedded_datastore: bool,
 }
 
@@ -305,6 +305,16 @@ mod tests {
         check("--test", Task::TestConf);
         check("-c x hash a b", Task::Other(Command::Hash { keys: vec!["a".into(), "b".into()] }));
         check("kernel-check", Task::Other(Command::KernelCheck));
+        let hash = |keys: &[&str]| Task::Other(Command::Hash { keys: keys.iter().map(Into::into).collect() });
+        for line in ["-c x hash a b", "hash -c x a b", "hash a -c x b", "hash a b -cx", "hash a b --conf-file=x"] {
+            check(line, hash(&["a", "b"]));
+            assert_eq!(parsed(line).expect("valid").conf_file, Some("x".into()), "{line}");
+        }
+        check("hash -- -c x", hash(&["-c", "x"]));
+        for line in ["hash --help", "hash -h", "hash a -?", "kernel-check --help", "--help hash"] {
+            check(line, print(true, false));
+        }
+        check("kernel-check -V", print(false, false));
     }
 
     #[test]
@@ -345,6 +355,9 @@ mod tests {
         refuse("-M 5", "max_msgs: max allocated messages buffer must be between 100000 and 1000000 messages");
         refuse("--help=yes", "dynomite: option --help takes no value");
         refuse("start", "dynomite: invalid argument 'start'");
+        refuse("hash -z", "dynomite: invalid option -- 'z'");
+        refuse("hash a -c", "dynomite: option -c requires a file name");
+        refuse("kernel-check now", "dynomite: invalid argument 'now'");
     }
 
     #[test]

@@ -22,25 +22,30 @@ use dynomite_user::stats::render;
 use dynomite_user::{VERSION, always};
 use nix::sys::stat::Mode;
 
+/// Says a line on standard error. Who does not listen any more (`| head`) is told nothing, and that is no fault.
+macro_rules! tell {
+    ($($part:tt)*) => { let _ = writeln!(io::stderr(), $($part)*); };
+}
+
 fn main() -> ExitCode {
     let arguments = match arguments::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(refused) => {
-            eprintln!("{}", refused.message);
+            tell!("{}", refused.message);
             if refused.usage {
-                eprintln!("\n{USAGE}");
+                tell!("\n{USAGE}");
             }
             return ExitCode::FAILURE;
         }
     };
     match &arguments.task {
         Task::Print { help, describe_stats } => {
-            eprintln!("This is dynomite-{VERSION}\n");
+            tell!("This is dynomite-{VERSION}\n");
             if *help {
-                eprintln!("{USAGE}");
+                tell!("{USAGE}");
             }
             if *describe_stats {
-                eprintln!("{}", render::describe());
+                tell!("{}", render::describe());
             }
             ExitCode::SUCCESS
         }
@@ -81,7 +86,11 @@ impl Arguments {
 
 fn or_say(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("dynomite: {error:#}");
+        let is_unheard = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        if error.downcast_ref().is_some_and(is_unheard) {
+            return ExitCode::SUCCESS;
+        }
+        tell!("dynomite: {error:#}");
         ExitCode::FAILURE
     })
 }
@@ -100,13 +109,15 @@ fn examine(arguments: &Arguments, path: &Path, seeds: bool) -> (Loaded, Vec<Prob
 fn test_conf(arguments: &Arguments) -> ExitCode {
     let path = &arguments.conf_file();
     let say = |problems: &[Problem], kind: &str| {
-        problems.iter().for_each(|problem| eprintln!("dynomite: {kind}{}", located(path, problem)));
+        for problem in problems {
+            tell!("dynomite: {kind}{}", located(path, problem));
+        }
     };
     let (loaded, problems) = examine(arguments, path, true);
     say(&loaded.warnings, "warning: ");
     say(&problems, "");
     let verdict = if problems.is_empty() { "valid" } else { "invalid" };
-    eprintln!("dynomite: configuration file '{}' syntax is {verdict}", path.display());
+    tell!("dynomite: configuration file '{}' syntax is {verdict}", path.display());
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -232,10 +243,10 @@ fn cannot_start(arguments: &Arguments, invalid: &Invalid) -> ExitCode {
         let text = located(&invalid.path, problem);
         tracing::error!("conf: {text}");
         if arguments.output.is_some() {
-            eprintln!("dynomite: {text}");
+            tell!("dynomite: {text}");
         }
     }
-    eprintln!("dynomite: configuration file '{}' syntax is invalid", invalid.path.display());
+    tell!("dynomite: configuration file '{}' syntax is invalid", invalid.path.display());
     ExitCode::FAILURE
 }
 

@@ -359,6 +359,24 @@ fn options_show_on_the_stats_port() {
     assert!(node.text("log").contains("option -g has no effect yet: there is no gossip"));
 }
 
+/// `dynomite … | head -1`: when the reader goes, there is nobody to complain to.
+#[test]
+fn nobody_listens_any_more() {
+    let node = Node::new("");
+    for line in ["hash foo", "hash foo -c conf.yml", "kernel-check"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = node.command(line).stdout(writer).stderr(Stdio::piped()).output().expect("ran");
+        assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(0), ""), "{line}");
+    }
+    for (line, code) in [("--help", 0), ("-D", 0), ("-t", 0), ("-z", 1), ("hash --help", 0)] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let status = node.command(line).stdout(Stdio::null()).stderr(writer).status().expect("ran");
+        assert_eq!(status.code(), Some(code), "{line}");
+    }
+}
+
 #[test]
 fn keys_are_hashed() {
     let node = Node::new("");
