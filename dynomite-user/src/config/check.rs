@@ -11,6 +11,7 @@ use super::value::{HostPort, Reason, Seed, SeedProvider};
 use super::{Address, Config, Guard, Loaded};
 use crate::coordinator::ConsistencyLevel;
 use crate::protocol::Protocol;
+use crate::ring::hash::HashKind;
 
 /// Why gossip does nothing.
 pub const NO_GOSSIP: &str = "there is no gossip, members are those of dyn_seeds";
@@ -241,6 +242,13 @@ impl Checker {
         {
             warnings.push(Problem::at(at, "directive \"guard\" has no effect without \"interface\"".to_owned()));
         }
+        if let (HashKind::Murmur3, Some(at)) = (config.hash, line("hash"))
+            && shares_a_rack(config)
+        {
+            let text = "directive \"hash\": murmur3 sends every key of a rack to its smallest token in C Dynomite, and to its owner \
+                        here: do not mix the two, nor expect to find what C nodes have written; murmur is the same in both";
+            warnings.push(Problem::at(at, text.to_owned()));
+        }
         if let (Protocol::Memcache, Some(at)) = (config.protocol, line("requirepass")) {
             problems.push(Problem::at(at, "directive \"requirepass\" is for Redis, not for memcached".to_owned()));
         }
@@ -248,6 +256,13 @@ impl Checker {
         self.warnings.append(&mut warnings);
         self.warnings.sort_by_key(|warning| warning.line);
     }
+}
+
+/// Has any rack more than one node?
+fn shares_a_rack(config: &Config) -> bool {
+    let own = (config.datacenter.as_str(), config.rack.as_str());
+    let mut racks = BTreeSet::from([own]);
+    !config.seeds.iter().all(|seed| racks.insert((&seed.datacenter, &seed.rack)))
 }
 
 /// Seeds against this node and against each other. A list that is the same file on every node is fine: what is said

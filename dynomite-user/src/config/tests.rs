@@ -275,6 +275,16 @@ fn warnings_name_what_has_no_effect() {
         ],
     );
     warned("enable_gossip: false\ndyn_seed_provider: simple_provider", &[]);
+    warned("hash: murmur3", &[]);
+    warned("hash: murmur3\ndyn_seeds:\n- 127.0.0.2:8101:other:localdc:9", &[]);
+    warned("hash: murmur\ndyn_seeds:\n- 127.0.0.2:8101:localrack:localdc:9", &[]);
+    warned(
+        "hash: murmur3\ndyn_seeds:\n- 127.0.0.2:8101:localrack:localdc:9",
+        &[
+            "line 6: directive \"hash\": murmur3 sends every key of a rack to its smallest token in C Dynomite, and to its owner \
+             here: do not mix the two, nor expect to find what C nodes have written; murmur is the same in both",
+        ],
+    );
     let text = NEEDED.replace("tokens: 7", "tokens: 7,8");
     let warnings = check(&text).expect("valid").warnings;
     assert_eq!(warnings[0].to_string(), "line 4: directive \"tokens\" has several: C nodes cannot join this cluster");
