@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::endpoints::{Admin, OK};
+use super::endpoints::{Admin, Answer, BAD_REQUEST, DOCUMENTS};
 use crate::stats::Stat;
 
 /// A request line longer than this asks for nothing that we have.
@@ -100,35 +100,41 @@ async fn request_line(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 
 /// The whole reply to a request line.
 fn reply(line: &[u8], admin: &Admin) -> String {
+    if line.len() > LINE_BYTES_MAX {
+        let body = format!("refused: a request line has at most {LINE_BYTES_MAX} bytes\r\n");
+        return full(&Answer::refused("414 URI Too Long", body));
+    }
     let line = String::from_utf8_lossy(line);
     let mut words = line.split([' ', '\t', '\r']).filter(|word| !word.is_empty());
     let (method, path, version) = (words.next(), words.next(), words.next());
-    let well_formed = version.is_some_and(|version| version.starts_with("HTTP/1.0") || version.starts_with("HTTP/1.1"));
-    match (method, path) {
-        (Some("GET" | "HEAD"), _) if !well_formed => full("400 Bad Request", "text/plain; charset=utf-8", OK),
-        (Some("GET"), Some(path)) => {
-            let answer = admin.answer(path);
-            full("200 OK", answer.content_type, &answer.body)
+    let is_http = version.is_some_and(|version| version.starts_with("HTTP/1.0") || version.starts_with("HTTP/1.1"));
+    let (Some(method), Some(path), true) = (method, path, is_http) else {
+        let body = "refused: a request is GET /<path> HTTP/1.1; GET /help HTTP/1.1 says more\r\n";
+        return full(&Answer::refused(BAD_REQUEST, body.to_owned()));
+    };
+    match method {
+        "GET" => full(&admin.answer(path)),
+        // A question only: what changes something must be asked for with GET.
+        "HEAD" if DOCUMENTS.contains(&path) => head(&admin.answer(path), ""),
+        method => {
+            let method: String = method.chars().filter(|c| !c.is_control()).take(16).collect();
+            let body = format!("refused: {method}; everything is asked for with GET, and documents with HEAD, too\r\n");
+            let refused = Answer::refused("405 Method Not Allowed", body);
+            let head = head(&refused, "Allow: GET, HEAD\r\n");
+            if method == "HEAD" { head } else { head + &refused.body }
         }
-        (Some("HEAD"), Some(path)) => {
-            // A question only: what changes something must be asked for with GET.
-            let answer = match path {
-                "/" | "/info" | "/metrics" | "/help" | "/cluster_describe" | "/kernel" => admin.answer(path),
-                _ => admin.answer("/ping"),
-            };
-            head("200 OK", answer.content_type, answer.body.len())
-        }
-        _ => full("200 OK", "application/json; charset=utf-8", OK),
     }
 }
 
-fn full(status: &str, content_type: &str, body: &str) -> String {
-    head(status, content_type, body.len()) + body
+fn full(answer: &Answer) -> String {
+    head(answer, "") + &answer.body
 }
 
-fn head(status: &str, content_type: &str, length: usize) -> String {
+fn head(answer: &Answer, more: &str) -> String {
+    let Answer { status, content_type, body } = answer;
     format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{more}Connection: close\r\n\r\n",
+        body.len()
     )
 }
 
@@ -149,14 +155,21 @@ mod tests {
     fn request_lines() {
         check("GET /ping HTTP/1.1\r", "200 OK", "OK\r\n");
         check("GET\t/get_timeout_factor\tHTTP/1.0", "200 OK", "Timeout factor: 1\n");
-        check("GET /nothing HTTP/1.1", "200 OK", "OK\r\n");
-        check("POST /state/standby HTTP/1.1", "200 OK", "OK\r\n");
+        check("GET /state/get_state?x=y HTTP/1.1", "200 OK", "State: NORMAL\n");
         check("HEAD /help HTTP/1.1", "200 OK", "");
-        check("GET /info", "400 Bad Request", "OK\r\n");
-        check("GET /info HTTP/2.0", "400 Bad Request", "OK\r\n");
-        check("GET", "400 Bad Request", "OK\r\n");
-        check("", "200 OK", "OK\r\n");
-        check("\u{fffd}\0", "200 OK", "OK\r\n");
+        let usage = "refused: a request is GET /<path> HTTP/1.1; GET /help HTTP/1.1 says more\r\n";
+        for line in
+            ["GET /info", "GET /info HTTP/2.0", "HEAD /info", "GET", "", "\r", "\u{fffd}\0", "GET /state/standby HTT"]
+        {
+            check(line, "400 Bad Request", usage);
+        }
+        let method =
+            |method| format!("refused: {method}; everything is asked for with GET, and documents with HEAD, too\r\n");
+        check("POST /state/standby HTTP/1.1", "405 Method Not Allowed", &method("POST"));
+        check("get /info HTTP/1.1", "405 Method Not Allowed", &method("get"));
+        check("HEAD /state/standby HTTP/1.1", "405 Method Not Allowed", "");
+        let long = format!("GET /{} HTTP/1.1", "x".repeat(LINE_BYTES_MAX));
+        check(&long, "414 URI Too Long", "refused: a request line has at most 8192 bytes\r\n");
     }
 
     /// Runs `script` against a served port.
@@ -205,11 +218,29 @@ mod tests {
         });
     }
 
+    /// One request a connection: what comes behind it is not done, and does not harm the answer. Nor is half of one done.
+    #[test]
+    fn pipelines_and_halves() {
+        with_port(|address, admin| async move {
+            let two = "GET /state/get_state HTTP/1.1\r\n\r\nGET /state/standby HTTP/1.1\r\n\r\n";
+            assert!(ask(address, &[two]).await.ends_with("\r\n\r\nState: NORMAL\n"));
+            for end in 0.."GET /state/standby HTTP/1.".len() {
+                let mut stream = TcpStream::connect(address).await.expect("connected");
+                stream.write_all(&"GET /state/standby HTTP/1.".as_bytes()[..end]).await.expect("written");
+                stream.shutdown().await.expect("half closed");
+                let mut reply = String::new();
+                stream.read_to_string(&mut reply).await.expect("a whole reply, no reset");
+                assert!(end == 0 && reply.is_empty() || reply.starts_with("HTTP/1.1 400 "), "{end}: {reply}");
+            }
+            assert_eq!(admin.control.state(), crate::control::NodeState::Normal);
+        });
+    }
+
     #[test]
     fn a_line_without_an_end_is_answered_and_closed() {
         with_port(|address, admin| async move {
             let long = "G".repeat(LINE_BYTES_MAX + 1);
-            assert!(ask(address, &[&long]).await.ends_with("OK\r\n"));
+            assert!(ask(address, &[&long]).await.starts_with("HTTP/1.1 414 "));
             assert_eq!(admin.registry.total(Stat::admin_requests), 1);
         });
     }

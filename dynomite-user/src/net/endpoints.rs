@@ -36,14 +36,28 @@ pub struct Admin {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// Of HTTP: number and words.
+    pub status: &'static str,
     pub content_type: &'static str,
     pub body: String,
 }
 
+impl Answer {
+    pub fn refused(status: &'static str, body: String) -> Answer {
+        Answer { status, content_type: TEXT, body }
+    }
+}
+
+pub const BAD_REQUEST: &str = "400 Bad Request";
+const NOT_FOUND: &str = "404 Not Found";
+/// What was asked for cannot be done as things are.
+const CONFLICT: &str = "409 Conflict";
+
+const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What anything that asks for nothing in particular gets.
+/// What is done is answered so.
 pub const OK: &str = "OK\r\n";
 
 const HELP: &str = "\
@@ -68,9 +82,33 @@ const HELP: &str = "\
 
 ";
 
+/// What is read without changing anything: HEAD may ask for it, too.
+pub const DOCUMENTS: &[&str] = &[
+    "/",
+    "/info",
+    "/metrics",
+    "/help",
+    "/ping",
+    "/cluster_describe",
+    "/get_consistency",
+    "/get_timeout_factor",
+    "/state/get_state",
+    "/kernel",
+];
+
+/// So many peers are named to whoever asks for another one, and so much of what was asked is shown.
+const PEERS_NAMED_MAX: usize = 100;
+const SHOWN_CHARS_MAX: usize = 64;
+const LEVELS: &str = "dc_one, dc_quorum, dc_safe_quorum, dc_each_safe_quorum";
+const STATES: &str = "get_state, standby, writes_only, normal, resuming";
+
+/// Why a path is not obeyed, with what would be.
+type Refused = Answer;
+
 impl Admin {
-    /// Answers a GET of `path`. What is not known is answered like a ping: that is what older tools expect.
+    /// Answers a GET of `path`. What stands behind a `?` is nobody's.
     pub fn answer(&self, path: &str) -> Answer {
+        let path = path.split('?').next().unwrap_or_default();
         let mut content_type = JSON;
         let body = match path {
             "/" | "/info" => render::info(&self.registry, &self.identity, &self.process(), &self.sections()),
@@ -79,6 +117,7 @@ impl Admin {
                 render::metrics(&self.registry, &self.identity, &self.process(), &self.sections())
             }
             "/help" => HELP.to_owned(),
+            "/ping" => OK.to_owned(),
             "/cluster_describe" => describe(&self.control.cluster(), |node| self.state_of(node)),
             "/loglevelup" => done(|| self.log.level_up()),
             "/logleveldown" => done(|| self.log.level_down()),
@@ -93,72 +132,100 @@ impl Admin {
                 Some(kernel) => kernel.describe(),
                 None => "{\"mode\":\"off\",\"reason\":\"this node runs without the fast path\"}\n".to_owned(),
             },
-            "/kernel/on" | "/kernel/off" => self.switch_kernel(path.ends_with("on")),
-            _ => self.act(path),
+            _ => match self.act(path) {
+                Ok(body) => body,
+                Err(refused) => return refused,
+            },
         };
-        Answer { content_type, body }
+        Answer { status: "200 OK", content_type, body }
     }
 
     /// Paths that go on behind their name.
-    fn act(&self, path: &str) -> String {
+    fn act(&self, path: &str) -> Result<String, Refused> {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match parts.as_slice() {
-            ["setloglevel", level] => match number(level) {
-                Some(level) => done(|| self.log.set_level(level)),
-                None => refused(level, &format!("a number from 0 to {LEVEL_MAX}")),
-            },
-            ["set_consistency", "read", level] => self.set_level(level, Control::set_read_consistency),
-            ["set_consistency", "write", level] => self.set_level(level, Control::set_write_consistency),
-            ["set_timeout_factor", factor] => match number(factor) {
-                Some(factor) => done(|| self.control.set_timeout_factor(factor)),
-                None => refused(factor, &format!("a number from 1 to {TIMEOUT_FACTOR_MAX}")),
-            },
-            ["peer", verb, name @ ..] => match verb.parse::<PeerVerb>() {
+            ["setloglevel", rest @ ..] => {
+                let wanted = format!("a number from 0 to {LEVEL_MAX}");
+                let level = last(rest).and_then(number).ok_or_else(|| bad(rest, &wanted))?;
+                Ok(done(|| self.log.set_level(level)))
+            }
+            ["set_consistency", "read", rest @ ..] => self.set_level(rest, Control::set_read_consistency),
+            ["set_consistency", "write", rest @ ..] => self.set_level(rest, Control::set_write_consistency),
+            ["set_consistency", rest @ ..] => Err(bad(rest, "read/<level> or write/<level>")),
+            ["set_timeout_factor", rest @ ..] => {
+                let wanted = format!("a number from 1 to {TIMEOUT_FACTOR_MAX}");
+                let factor = last(rest).and_then(number).ok_or_else(|| bad(rest, &wanted))?;
+                Ok(done(|| self.control.set_timeout_factor(factor)))
+            }
+            ["peer", rest @ ..] => {
+                let usage = || bad(rest, "up, down or reset, then /<a peer's name> or /all");
+                let (verb, name) = rest.split_first().ok_or_else(usage)?;
+                let verb = verb.parse::<PeerVerb>().map_err(|()| usage())?;
                 // A unix path may be a peer's name, so slashes belong to it.
-                Ok(verb) if !name.is_empty() && name != [""] => {
-                    let name = name.join("/");
-                    done(|| self.control.command_peers(verb, (name != "all").then_some(name)))
+                match name.join("/").as_str() {
+                    "" => Err(usage()),
+                    "all" => Ok(done(|| self.control.command_peers(verb, None))),
+                    name => {
+                        let found = self.find_peers(name)?;
+                        found.into_iter().for_each(|address| self.control.command_peers(verb, Some(address)));
+                        Ok(OK.to_owned())
+                    }
                 }
-                _ => OK.to_owned(),
-            },
-            ["state", "get_state"] => format!("State: {}\n", self.control.state()),
-            ["state", state] => {
-                let state = match *state {
-                    "standby" => NodeState::Standby,
-                    "writes_only" => NodeState::WritesOnly,
-                    "resuming" => NodeState::Resuming,
-                    "normal" => NodeState::Normal,
-                    _ => return OK.to_owned(),
+            }
+            ["state", "get_state"] => Ok(format!("State: {}\n", self.control.state())),
+            ["state", rest @ ..] => {
+                let state = match last(rest) {
+                    Some("standby") => NodeState::Standby,
+                    Some("writes_only") => NodeState::WritesOnly,
+                    Some("resuming") => NodeState::Resuming,
+                    Some("normal") => NodeState::Normal,
+                    _ => return Err(bad(rest, &format!("one of {STATES}"))),
                 };
-                done(|| self.control.set_state(state))
+                Ok(done(|| self.control.set_state(state)))
             }
             ["read_repairs", switch, ..] if switch.starts_with("enable") => {
                 self.control.set_read_repairs(true);
-                "Read Repairs: ENABLED\r\n".to_owned()
+                Ok("Read Repairs: ENABLED\r\n".to_owned())
             }
             ["read_repairs", switch, ..] if switch.starts_with("disable") => {
                 self.control.set_read_repairs(false);
-                "Read Repairs: DISABLED\r\n".to_owned()
+                Ok("Read Repairs: DISABLED\r\n".to_owned())
             }
-            _ => OK.to_owned(),
+            ["read_repairs", rest @ ..] => Err(bad(rest, "enable or disable")),
+            ["kernel", "on"] => self.switch_kernel(true),
+            ["kernel", "off"] => self.switch_kernel(false),
+            ["kernel", rest @ ..] => Err(bad(rest, "on or off")),
+            _ => Err(Answer::refused(NOT_FOUND, format!("refused: there is no {}; there are\n{HELP}", shown(path)))),
         }
     }
 
-    fn set_level(&self, text: &str, set: fn(&Control, ConsistencyLevel)) -> String {
-        match text.parse() {
-            Ok(level) => done(|| set(&self.control, level)),
-            Err(_) => refused(text, "one of dc_one, dc_quorum, dc_safe_quorum, dc_each_safe_quorum"),
-        }
+    fn set_level(&self, rest: &[&str], set: fn(&Control, ConsistencyLevel)) -> Result<String, Refused> {
+        let level = last(rest).and_then(|text| text.parse().ok());
+        let level = level.ok_or_else(|| bad(rest, &format!("one of {LEVELS}")))?;
+        Ok(done(|| set(&self.control, level)))
     }
 
-    fn switch_kernel(&self, on: bool) -> String {
-        match &self.kernel {
-            None => "refused: this node runs without the fast path\r\n".to_owned(),
-            Some(kernel) => match kernel.switch(on) {
-                Ok(()) => OK.to_owned(),
-                Err(reason) => format!("refused: {reason}\r\n"),
-            },
+    /// The addresses of those who are called so.
+    fn find_peers(&self, name: &str) -> Result<Vec<String>, Refused> {
+        let Some(board) = &self.board else { return Ok(vec![name.to_owned()]) };
+        let found = board.called(name);
+        if !found.is_empty() {
+            return Ok(found);
         }
+        let (all, mut known) = (board.addresses(), String::new());
+        all.iter().take(PEERS_NAMED_MAX).for_each(|address| known = format!("{known} {address}"));
+        let more = if all.len() > PEERS_NAMED_MAX { " and others: see /cluster_describe" } else { "" };
+        let body = format!("refused: {} is none of the {} peers:{known}{more}\r\n", shown(name), all.len());
+        Err(Answer::refused(NOT_FOUND, body))
+    }
+
+    fn switch_kernel(&self, on: bool) -> Result<String, Refused> {
+        let switched = match &self.kernel {
+            None => Err("this node runs without the fast path".to_owned()),
+            Some(kernel) => kernel.switch(on),
+        };
+        let refused = |reason| Answer::refused(CONFLICT, format!("refused: {reason}\r\n"));
+        switched.map(|()| OK.to_owned()).map_err(refused)
     }
 
     /// Of a peer: whether a link to it works. Of this node: its state.
@@ -188,10 +255,23 @@ fn done<T>(change: impl FnOnce() -> T) -> String {
     OK.to_owned()
 }
 
-/// Status 200 all the same, but no `OK`: whoever looks at the body learns that nothing was changed.
-fn refused(text: &str, wanted: &str) -> String {
-    let text: String = text.chars().take(64).filter(|c| !c.is_control()).collect();
-    format!("refused: '{text}' is not {wanted}\r\n")
+/// The one word that is left of a path, if it is one.
+fn last<'a>(rest: &[&'a str]) -> Option<&'a str> {
+    if let [word] = rest { Some(word) } else { None }
+}
+
+fn bad(rest: &[&str], wanted: &str) -> Refused {
+    let text = rest.join("/");
+    let body = match text.as_str() {
+        "" => format!("refused: {wanted} is missing\r\n"),
+        text => format!("refused: {} is not {wanted}\r\n", shown(text)),
+    };
+    Answer::refused(BAD_REQUEST, body)
+}
+
+/// What somebody sent, fit to be shown.
+fn shown(text: &str) -> String {
+    format!("'{}'", text.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS_MAX).collect::<String>())
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -234,6 +314,8 @@ fn describe(cluster: &ClusterView, state_of: impl Fn(&NodeView) -> &'static str)
 pub(super) mod tests {
     use super::*;
     use crate::control::{Change, NodeView};
+    use crate::net::presence::tests::node;
+    use crate::ring::topology::Node;
     use std::sync::Mutex;
 
     pub fn admin() -> Admin {
@@ -270,7 +352,12 @@ pub(super) mod tests {
                 "/set_consistency/read/dc_onefoo",
                 "refused: 'dc_onefoo' is not one of dc_one, dc_quorum, dc_safe_quorum, dc_each_safe_quorum\r\n",
             ),
-            ("/set_consistency/both/dc_one", OK),
+            ("/set_consistency/both/dc_one", "refused: 'both/dc_one' is not read/<level> or write/<level>\r\n"),
+            ("/set_consistency", "refused: read/<level> or write/<level> is missing\r\n"),
+            (
+                "/set_consistency/read",
+                "refused: one of dc_one, dc_quorum, dc_safe_quorum, dc_each_safe_quorum is missing\r\n",
+            ),
             ("/get_consistency", "Read Consistency: DC_SAFE_QUORUM\r\nWrite Consistency: DC_EACH_SAFE_QUORUM\r\n"),
         ]);
     }
@@ -286,6 +373,8 @@ pub(super) mod tests {
             ("/set_timeout_factor/0", OK),
             ("/get_timeout_factor", "Timeout factor: 1\n"),
             ("/set_timeout_factor/x", "refused: 'x' is not a number from 1 to 10\r\n"),
+            ("/set_timeout_factor/1/2", "refused: '1/2' is not a number from 1 to 10\r\n"),
+            ("/set_timeout_factor/", "refused: a number from 1 to 10 is missing\r\n"),
         ]);
     }
 
@@ -295,12 +384,12 @@ pub(super) mod tests {
             ("/state/get_state", "State: NORMAL\n"),
             ("/state/writes_only", OK),
             ("/state/get_state", "State: WRITES_ONLY\n"),
-            ("/state/sleep", OK),
-            ("/state", OK),
+            ("/state/sleep", "refused: 'sleep' is not one of get_state, standby, writes_only, normal, resuming\r\n"),
+            ("/state", "refused: one of get_state, standby, writes_only, normal, resuming is missing\r\n"),
             ("/state/get_state", "State: WRITES_ONLY\n"),
             ("/read_repairs/enable", "Read Repairs: ENABLED\r\n"),
             ("/read_repairs/disabled", "Read Repairs: DISABLED\r\n"),
-            ("/read_repairs", OK),
+            ("/read_repairs", "refused: enable or disable is missing\r\n"),
         ]);
     }
 
@@ -313,21 +402,33 @@ pub(super) mod tests {
             ("/logleveldown", 10),
             ("/setloglevel/0", 0),
             ("/logleveldown", 0),
-            ("/setloglevel", 0),
         ] {
             assert_eq!(admin.answer(path).body, OK, "{path}");
             assert_eq!(admin.log.level(), level, "{path}");
         }
+        let refused = |path| admin.answer(path).body;
+        assert_eq!(refused("/setloglevel"), "refused: a number from 0 to 11 is missing\r\n");
+        assert_eq!(refused("/setloglevel/loud"), "refused: 'loud' is not a number from 0 to 11\r\n");
     }
 
+    /// Nothing that is not there is answered like something that was done.
     #[test]
-    fn unknown_paths_are_pings() {
-        check(&[("/ping", OK), ("/info?x", OK), ("/help/", OK), ("/Info", OK), ("", OK), ("//", OK), ("/peer", OK)]);
-        check(&[
-            ("/peer/up/", OK),
-            ("/peer/sideways/a", OK),
-            ("/kernel/off", "refused: this node runs without the fast path\r\n"),
-        ]);
+    fn what_is_not_known_is_said_with_what_is() {
+        let admin = admin();
+        let refused = |path: &str, status: &str, wanted: &str| {
+            let answer = admin.answer(path);
+            assert_eq!((answer.status, answer.body.contains(wanted)), (status, true), "{path}: {}", answer.body);
+            assert!(answer.body.starts_with("refused: ") && answer.content_type == TEXT, "{path}: {}", answer.body);
+        };
+        for path in ["", "//", "/Info", "/help/", "/nosuch", "/loglevelup/1", "info", "/set_consistancy/read/dc_one"] {
+            refused(path, NOT_FOUND, "/set_consistency/<read|write>/<dc_one|");
+        }
+        for path in ["/peer", "/peer/", "/peer/up", "/peer/up/", "/peer/sideways/a", "/peer/all"] {
+            refused(path, BAD_REQUEST, "up, down or reset");
+        }
+        refused("/kernel/of", BAD_REQUEST, "'of' is not on or off");
+        refused("/kernel/off", CONFLICT, "this node runs without the fast path");
+        refused(&format!("/state/\u{7}{}", "é".repeat(9000)), BAD_REQUEST, &format!("'{}'", "é".repeat(64)));
     }
 
     #[test]
@@ -342,6 +443,30 @@ pub(super) mod tests {
         let peer = |verb, name: Option<&str>| Change::Peer { verb, name: name.map(str::to_owned) };
         let wanted =
             [peer(PeerVerb::Down, Some("127.0.0.2")), peer(PeerVerb::Reset, None), peer(PeerVerb::Up, Some("a/b"))];
+        assert_eq!(*heard.lock().unwrap(), wanted);
+    }
+
+    #[test]
+    fn nobody_is_commanded_who_is_not_there() {
+        let board = Board::new(Stats::alone());
+        let admin = Admin { board: Some(board.clone()), ..admin() };
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let log = heard.clone();
+        admin.control.listen(move |change| log.lock().unwrap().push(change.clone()));
+        let refused = |body: &str| {
+            let answer = admin.answer("/peer/reset/nobody");
+            assert_eq!((answer.status, answer.body.as_str()), (NOT_FOUND, body));
+        };
+        refused("refused: 'nobody' is none of the 0 peers:\r\n");
+        for (host, port) in [("127.0.0.2", 8101), ("127.0.0.2", 8201), ("b", 8101)] {
+            board.presence(&Node { name: format!("name-of-{host}"), port, ..node(host) });
+        }
+        refused("refused: 'nobody' is none of the 3 peers: 127.0.0.2:8101 127.0.0.2:8201 b:8101\r\n");
+        for path in ["/peer/down/127.0.0.2", "/peer/down/127.0.0.2:8201", "/peer/down/name-of-b"] {
+            assert_eq!(admin.answer(path).body, OK, "{path}");
+        }
+        let down = |name: &str| Change::Peer { verb: PeerVerb::Down, name: Some(name.to_owned()) };
+        let wanted = ["127.0.0.2:8101", "127.0.0.2:8201", "127.0.0.2:8201", "b:8101"].map(down);
         assert_eq!(*heard.lock().unwrap(), wanted);
     }
 

@@ -17,6 +17,8 @@ use crate::stats::{Kind, PeerStat, PeerStats, Stat, Stats, peers};
 
 /// One other node.
 pub struct Presence {
+    /// What operators call it.
+    name: String,
     pub host: String,
     pub port: u16,
     datacenter: String,
@@ -43,6 +45,7 @@ impl Presence {
         let (host, port) = (&node.host, node.port);
         let known = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
         Presence {
+            name: node.name.clone(),
             host: host.clone(),
             port,
             datacenter: node.datacenter.clone(),
@@ -101,6 +104,11 @@ impl Presence {
         self.links_up.load(Ordering::Relaxed) > 0 && !self.is_barred.load(Ordering::Relaxed)
     }
 
+    /// Where it is configured to be.
+    fn id(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     fn has_a_name(&self) -> bool {
         self.host.parse::<IpAddr>().is_err()
     }
@@ -135,6 +143,21 @@ impl Board {
 
     pub fn find(&self, host: &str, port: u16) -> Option<Arc<Presence>> {
         lock(&self.peers).get(&(host.to_owned(), port)).cloned()
+    }
+
+    /// The addresses, as they are configured, of those with this name, host, number or `host:port`.
+    pub fn called(&self, name: &str) -> Vec<String> {
+        let number = name.parse::<IpAddr>().ok();
+        let peers = lock(&self.peers);
+        let is_called = |peer: &&Arc<Presence>| {
+            let is_there = || number.is_some() && lock(&peer.address).map(|address| address.ip()) == number;
+            peer.name == name || peer.host == name || peer.id() == name || is_there()
+        };
+        peers.values().filter(is_called).map(|peer| peer.id()).collect()
+    }
+
+    pub fn addresses(&self) -> Vec<String> {
+        lock(&self.peers).values().map(|peer| peer.id()).collect()
     }
 
     /// It could not be reached where it was thought to be: perhaps its name has moved.
@@ -188,7 +211,7 @@ impl Sections for Board {
         let mut show = |show: &dyn Fn(&mut Section, &Presence)| {
             for peer in &members {
                 show(&mut section, peer);
-                section.labelled("peer", format!("{}:{}", peer.host, peer.port));
+                section.labelled("peer", peer.id());
                 section.labelled("peer_datacenter", &peer.datacenter);
                 section.labelled("peer_rack", &peer.rack);
             }
@@ -230,10 +253,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn node(host: &str) -> Node {
+    pub fn node(host: &str) -> Node {
         Node {
             name: host.to_owned(),
             host: host.to_owned(),
