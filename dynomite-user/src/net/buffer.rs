@@ -21,7 +21,7 @@ impl Pool {
     fn lend(&mut self) -> Vec<u8> {
         match self.buffers.pop() {
             Some(buffer) => {
-                self.held -= buffer.len();
+                self.held -= buffer.capacity();
                 buffer
             }
             None => vec![0; LENT_BYTES],
@@ -29,8 +29,8 @@ impl Pool {
     }
 
     fn take_back(&mut self, buffer: Vec<u8>) {
-        if (1..=KEPT_BYTES).contains(&buffer.len()) && self.held < HELD_BYTES {
-            self.held += buffer.len();
+        if (1..=KEPT_BYTES).contains(&buffer.capacity()) && self.held < HELD_BYTES {
+            self.held += buffer.capacity();
             self.buffers.push(buffer);
         }
     }
@@ -156,14 +156,22 @@ const WRITE_NOW_BYTES: usize = 48 << 10;
 /// What is to be written.
 #[derive(Debug, Default)]
 pub struct Outbox {
+    /// What is to be written is `start..end`; what lies behind has been once.
     space: Vec<u8>,
     start: usize,
     end: usize,
+    /// A buffer up to this size stays here when all is written.
+    keeps: usize,
     /// Bytes that have left since somebody asked.
     written: u64,
 }
 
 impl Outbox {
+    /// For connections that are few and carry much.
+    pub fn keeping(keeps: usize) -> Outbox {
+        Outbox { keeps, ..Outbox::default() }
+    }
+
     pub fn len(&self) -> usize {
         self.end - self.start
     }
@@ -173,10 +181,12 @@ impl Outbox {
     }
 
     pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
-        if self.space.len() - self.end < bytes.len() {
-            self.grow(bytes.len(), pool);
+        if self.space.capacity() - self.end < bytes.len() {
+            self.make_room(pool);
         }
-        self.space[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        let (over, beyond) = bytes.split_at(bytes.len().min(self.space.len() - self.end));
+        self.space[self.end..self.end + over.len()].copy_from_slice(over);
+        self.space.extend_from_slice(beyond);
         self.end += bytes.len();
     }
 
@@ -197,16 +207,12 @@ impl Outbox {
     }
 
     #[cold]
-    fn grow(&mut self, more: usize, pool: &mut Pool) {
+    fn make_room(&mut self, pool: &mut Pool) {
         if self.space.is_empty() {
             self.space = pool.lend();
         } else if self.start > 0 {
             self.space.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
-        }
-        let wanted = self.end + more;
-        if self.space.len() < wanted {
-            self.space.resize(wanted.max(self.space.len() * 2), 0);
         }
     }
 
@@ -247,7 +253,9 @@ impl Outbox {
 
     pub fn clear(&mut self, pool: &mut Pool) {
         (self.start, self.end) = (0, 0);
-        pool.take_back(std::mem::take(&mut self.space));
+        if self.space.capacity() > self.keeps {
+            pool.take_back(std::mem::take(&mut self.space));
+        }
     }
 }
 
@@ -259,5 +267,48 @@ pub fn write_now(sink: &mut impl Write, bytes: &[u8]) -> usize {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes at most so many bytes at once.
+    struct Narrow(Vec<u8>, usize);
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = bytes.len().min(self.1);
+            self.0.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_pushed_leaves_in_order_however_little_the_sink_takes() {
+        let mut pool = Pool::default();
+        for keeps in [0, 64 << 10] {
+            let (mut outbox, mut pushed, mut sink) = (Outbox::keeping(keeps), Vec::new(), Narrow(Vec::new(), 0));
+            for turn in 0..50usize {
+                let bytes: Vec<u8> = (0..turn * 997 % 40_000).map(|at| (at * 31 + turn) as u8).collect();
+                outbox.push(&bytes, &mut pool);
+                pushed.extend_from_slice(&bytes);
+                sink.1 = turn * 7_919 % 50_000 + 1;
+                let all = outbox.flush(&mut sink, &mut pool).unwrap();
+                assert_eq!(all, outbox.is_empty());
+                assert_eq!(sink.0.len() + outbox.len(), pushed.len());
+            }
+            sink.1 = usize::MAX;
+            assert!(outbox.flush(&mut sink, &mut pool).unwrap());
+            assert!(sink.0 == pushed);
+            assert_eq!(outbox.take_written(), pushed.len() as u64);
+        }
+        assert!(pool.held <= HELD_BYTES + KEPT_BYTES);
+        assert_eq!(pool.held, pool.buffers.iter().map(Vec::capacity).sum::<usize>());
     }
 }

@@ -63,6 +63,7 @@ pub enum Progress {
 }
 
 const INBOX_BYTES: usize = 128 << 10;
+const OUTBOX_BYTES: usize = 256 << 10;
 
 impl Link {
     pub fn new(settings: Settings, token: Token) -> Link {
@@ -74,7 +75,7 @@ impl Link {
             failure: None,
             waits_to_write: false,
             inbox: Inbox::default(),
-            outbox: Outbox::default(),
+            outbox: Outbox::keeping(OUTBOX_BYTES),
         }
     }
 
@@ -267,7 +268,7 @@ impl Link {
     /// Drops the connection and everything queued on it.
     pub fn lose(&mut self, registry: &Registry, now: Moment) {
         self.inbox = Inbox::default();
-        self.outbox = Outbox::default();
+        self.outbox = Outbox::keeping(OUTBOX_BYTES);
         if self.is_down() {
             // Counted when it went down.
             return;
