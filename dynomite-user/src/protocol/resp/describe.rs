@@ -104,7 +104,8 @@ fn describe(entry: &Entry, version: Version, out: &mut Vec<u8>) {
             encode::integer(find(name.as_bytes()).map_or(-2, |row| row.arity).into(), out);
             set(&[], version, out);
             (0..3).for_each(|_| encode::integer(0, out));
-            (0..3).for_each(|_| set(&[], version, out));
+            set(if name == "command" { &["@connection", "@slow"] } else { &["@slow"] }, version, out);
+            (0..2).for_each(|_| set(&[], version, out));
             encode::array_head(subcommands(name).count(), out);
             subcommands(name).for_each(|row| describe(&Entry::Row(row), version, out));
         }
@@ -121,31 +122,211 @@ fn set(words: &[&str], version: Version, out: &mut Vec<u8>) {
 }
 
 fn flags(row: &Command) -> Vec<&'static str> {
-    let mut flags = vec![if row.kind == Kind::Write { "write" } else { "readonly" }];
+    let mut flags = access_flag(row).into_iter().collect::<Vec<_>>();
     match row.routing {
         Routing::Private(Private::Blocking) => flags.push("blocking"),
         Routing::Private(Private::Subscribe | Private::Unsubscribe) => flags = vec!["pubsub"],
         Routing::Private(_) | Routing::Node => flags.clear(),
         Routing::Refused(_) => flags = vec!["admin"],
+        _ if matches!(row.name, "xread" | "xreadgroup") => flags.push("blocking"),
+        _ if group(row) == "pubsub" => flags = vec!["pubsub"],
         _ => {}
     }
     let moves = Keys::Counted { count: 0 };
     let is_counted = std::mem::discriminant(&row.keys) == std::mem::discriminant(&moves);
-    if is_counted || matches!(row.keys, Keys::DestinationCounted { .. } | Keys::Streams | Keys::FirstAndStore { .. }) {
+    let moves = matches!(row.keys, Keys::DestinationCounted { .. } | Keys::Streams | Keys::FirstAndStore { .. });
+    if is_counted || moves || row.name == "sort_ro" {
         flags.push("movablekeys");
+    }
+    if is_fast(row) {
+        flags.push("fast");
     }
     flags
 }
 
+/// What is done to data, if anything is. A script says that itself.
+fn access_flag(row: &Command) -> Option<&'static str> {
+    let is_data = match group(row) {
+        _ if row.name.ends_with(" help") => false,
+        "server" => matches!(row.name, "dbsize" | "flushall" | "flushdb" | "lolwut" | "memory usage"),
+        "scripting" => {
+            row.name.ends_with("_ro")
+                || matches!(row.name, "function delete" | "function flush" | "function load" | "function restore")
+        }
+        _ => true,
+    };
+    // An option makes writes of these.
+    let is_write = row.kind == Kind::Write || matches!(row.keys, Keys::FirstAndStore { .. });
+    is_data.then_some(if is_write { "write" } else { "readonly" })
+}
+
+/// What takes no longer with more data, as Redis counts it.
+fn is_fast(row: &Command) -> bool {
+    const FAST: &[&str] = &[
+        "append",
+        "asking",
+        "auth",
+        "bitfield_ro",
+        "bzpopmax",
+        "bzpopmin",
+        "dbsize",
+        "decr",
+        "decrby",
+        "discard",
+        "echo",
+        "exists",
+        "expire",
+        "expireat",
+        "expiretime",
+        "get",
+        "getbit",
+        "getdel",
+        "getex",
+        "getset",
+        "hdel",
+        "hello",
+        "hexists",
+        "hget",
+        "hincrby",
+        "hincrbyfloat",
+        "hlen",
+        "hmget",
+        "hmset",
+        "hset",
+        "hsetnx",
+        "hstrlen",
+        "incr",
+        "incrby",
+        "incrbyfloat",
+        "lastsave",
+        "llen",
+        "lolwut",
+        "lpop",
+        "lpush",
+        "lpushx",
+        "mget",
+        "move",
+        "multi",
+        "persist",
+        "pexpire",
+        "pexpireat",
+        "pexpiretime",
+        "pfadd",
+        "ping",
+        "pttl",
+        "publish",
+        "quit",
+        "readonly",
+        "readwrite",
+        "renamenx",
+        "reset",
+        "role",
+        "rpop",
+        "rpush",
+        "rpushx",
+        "sadd",
+        "scard",
+        "select",
+        "setnx",
+        "sismember",
+        "smismember",
+        "smove",
+        "spop",
+        "spublish",
+        "srem",
+        "strlen",
+        "swapdb",
+        "time",
+        "touch",
+        "ttl",
+        "type",
+        "unlink",
+        "unwatch",
+        "watch",
+        "xack",
+        "xadd",
+        "xautoclaim",
+        "xclaim",
+        "xdel",
+        "xlen",
+        "xsetid",
+        "zadd",
+        "zcard",
+        "zcount",
+        "zincrby",
+        "zlexcount",
+        "zmscore",
+        "zpopmax",
+        "zpopmin",
+        "zrank",
+        "zrem",
+        "zrevrank",
+        "zscore",
+    ];
+    FAST.binary_search(&row.name).is_ok()
+}
+
+/// Of its group, of its flags, and what Redis says besides.
 fn categories(row: &Command) -> Vec<&'static str> {
-    match row.routing {
-        Routing::Node => vec!["@connection"],
-        Routing::Refused(_) => vec!["@admin"],
-        Routing::Private(Private::Open | Private::End) => vec!["@transaction"],
-        Routing::Private(Private::Subscribe | Private::Unsubscribe) => vec!["@pubsub"],
-        _ if row.kind == Kind::Write => vec!["@write"],
-        _ => vec!["@read"],
-    }
+    const BY_GROUP: &[(&str, &str)] = &[
+        ("bitmap", "@bitmap"),
+        ("connection", "@connection"),
+        ("generic", "@keyspace"),
+        ("geo", "@geo"),
+        ("hash", "@hash"),
+        ("hyperloglog", "@hyperloglog"),
+        ("list", "@list"),
+        ("pubsub", "@pubsub"),
+        ("scripting", "@scripting"),
+        ("set", "@set"),
+        ("sorted-set", "@sortedset"),
+        ("stream", "@stream"),
+        ("string", "@string"),
+        ("transactions", "@transaction"),
+    ];
+    const BY_FLAG: &[(&str, &[&str])] = &[
+        ("write", &["@write"]),
+        ("readonly", &["@read"]),
+        ("blocking", &["@blocking"]),
+        ("admin", &["@admin", "@dangerous"]),
+        ("pubsub", &["@pubsub"]),
+    ];
+    const ADMIN: &[&str] = &["@admin", "@dangerous"];
+    const BY_NAME: &[(&str, &[&str])] = &[
+        ("client list", ADMIN),
+        ("client no-evict", ADMIN),
+        ("command", &["@connection"]),
+        ("config ", ADMIN),
+        ("dbsize", &["@keyspace"]),
+        ("flushall", &["@dangerous", "@keyspace"]),
+        ("flushdb", &["@dangerous", "@keyspace"]),
+        ("info", &["@dangerous"]),
+        ("keys", &["@dangerous"]),
+        ("lastsave", ADMIN),
+        ("latency ", ADMIN),
+        ("module list", ADMIN),
+        ("readonly", &["@connection"]),
+        ("readwrite", &["@connection"]),
+        ("replicaof", ADMIN),
+        ("restore", &["@dangerous"]),
+        ("role", ADMIN),
+        ("slaveof", ADMIN),
+        ("slowlog ", ADMIN),
+        ("sort", &["@dangerous", "@list", "@set", "@sortedset"]),
+    ];
+    let (group, flags) = (group(row), flags(row));
+    let is_sort = row.name.starts_with("sort");
+    let of_group = BY_GROUP.iter().filter(|(name, _)| *name == group && !is_sort).map(|(_, category)| *category);
+    // What a script that only reads is allowed says nothing of what it is.
+    let counts = |flag: &&str| flags.contains(flag) && (group, *flag) != ("scripting", "readonly");
+    let of_flags = BY_FLAG.iter().filter(|(flag, _)| counts(flag)).flat_map(|(_, categories)| *categories);
+    let is_meant = |name: &str| row.name.starts_with(name) && !row.name.ends_with(" help");
+    let of_name = BY_NAME.iter().filter(|(name, _)| is_meant(name)).flat_map(|(_, categories)| *categories);
+    let speed = if flags.contains(&"fast") { "@fast" } else { "@slow" };
+    let mut all: Vec<&str> = of_group.chain(of_flags.copied()).chain(of_name.copied()).chain([speed]).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// First key, last key (counted from the end when negative) and step; zeros where that cannot be said.
