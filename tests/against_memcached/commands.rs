@@ -9,7 +9,7 @@ get noreply|gat 0 noreply|bogus|bogus a b c|mnx|versionx
 set a 0 0 3|abc|get a|set a 1 0 3|abcd|get a|set a 1 0 3|ab|get a|set a 0 0 0||get a|set a 0 0 3 noreply|def|get a
 set a 0 0 3 noreply|defg|get a|set a 0 0 3 junk|ghi|get a|set a 0 0 3 noreply junk|abc|set a 0 0|abc|set a|set
 set a 0 0 -1|abc|set a 0 0 x|abc|set a x 0 3|abc|set a 0 x 3|abc|set a -1 0 3|abc|set a 0 0 3x|abc|set a 0 0 03|abc|get a
-set a 4294967295 0 1|x|get a|set a 0 -1 1|x|get a|set a +5 +0 +1|x|get a|set a 0 0 2147483647|abc|set a 0 99999999999 1|x|get a
+set a 4294967295 0 1|x|get a|set a 4294967297 0 1|x|get a|set a 18446744073709551615 0 1|x|get a|set a 18446744073709551616 0 1|x|set a 0 -1 1|x|get a|set a +5 +0 +1|x|get a|set a 0 0 2147483647|abc|set a 0 99999999999 1|x|get a
 set a 0 0 x noreply|abc|set a 0 0 -1 noreply|abc|set a 0 0 2147483646|abc|set  a  0  0  1  |x|set a 0 0 1 noreply |x|get a
 set a 0 0 1 NOREPLY|x|set a 0 0 1 x y|x|set a 0 2592001 1|x|get a|set a 0 2592000 1|x|get a
 add a 0 0 1|x|add a 0 0 1|y|get a|replace a 0 0 1|z|replace zz 0 0 1|z|append a 0 0 1|1|prepend a 9 9 1|0|get a|append zz 0 0 1|x
@@ -63,7 +63,7 @@ pub fn random(random: &mut Random) -> String {
         3..=5 => {
             let name = random.pick(&["set", "set", "add", "replace", "append", "prepend"]);
             let (key, data) = pair(random);
-            let flags = random.pick(&["5", "5", "5", "007", "+1", "4294967295", "-1", "x"]);
+            let flags = random.pick(&["5", "5", "5", "007", "+1", "4294967295", "4294967298", "-1", "x"]);
             let time = random.pick(&["0", "0", "0", "100", "-1", "2592001", "+100"]);
             format!("{name} {key} {flags} {time} {}{}|{data}|", len(&data, random), noreply(random))
         }

@@ -36,7 +36,7 @@ impl Store {
                 };
                 let new = New {
                     mode,
-                    flags: u32::try_from(number(words.get(2))).unwrap_or(0),
+                    flags: number(words.get(2)) as u32,
                     expires_at: self.end(time(words.get(3))),
                     data,
                     cas: (row(request.command).form == Form::Cas).then(|| number(words.get(5))),

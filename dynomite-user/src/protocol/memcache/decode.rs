@@ -321,9 +321,10 @@ fn store(words: &Spread<'_>, form: Form) -> Option<(bool, u64)> {
     let time_plain = plain_time(words.get(3)?)?;
     let (data, data_plain) = plain_unsigned(words.get(4)?)?;
     let cas_plain = if form == Form::Cas { plain_unsigned(words.get(5)?)?.1 } else { true };
-    if flags > u64::from(u32::MAX) || data > DATA_BYTES_MAX {
+    if data > DATA_BYTES_MAX {
         return None;
     }
+    let flags_plain = flags_plain && u32::try_from(flags).is_ok();
     Some((flags_plain && time_plain && data_plain && cas_plain, data))
 }
 

@@ -30,6 +30,7 @@ pub fn rewrite(request: &Request<'_>, out: &mut Vec<u8>) {
         match number_at(row.form, place) {
             Number::None => out.extend_from_slice(word),
             Number::Plain => write_number(unsigned(word).unwrap_or(0), out),
+            Number::Flags => write_number(u64::from(unsigned(word).unwrap_or(0) as u32), out),
             Number::Time => write_number(signed(word).map_or(0, |time| u64::try_from(time).unwrap_or(LONG_AGO)), out),
         }
     }
@@ -66,12 +67,15 @@ fn first_flag(form: Form) -> usize {
 enum Number {
     None,
     Plain,
+    /// memcached takes 64 bits and keeps 32; older and smaller ones may refuse what is too large.
+    Flags,
     Time,
 }
 
 fn number_at(form: Form, place: usize) -> Number {
     match (form, place) {
-        (Form::Store | Form::Cas, 2 | 4 | 5) | (Form::Arithmetic, 2) => Number::Plain,
+        (Form::Store | Form::Cas, 2) => Number::Flags,
+        (Form::Store | Form::Cas, 4 | 5) | (Form::Arithmetic, 2) => Number::Plain,
         (Form::Store | Form::Cas, 3) | (Form::Touch, 2) => Number::Time,
         _ => Number::None,
     }
@@ -105,6 +109,13 @@ mod tests {
         check("mg a v k Oq\r\n", "mg a v k Oq\r\n");
         check("gat -1 a\r\n", "gat -1 a\r\n");
         check("delete a\r\n", "delete a\r\n");
+        check("set a 4294967295 2 3\r\nabc\r\n", "set a 4294967295 2 3\r\nabc\r\n");
+    }
+
+    #[test]
+    fn flags_keep_32_bits() {
+        check("set a 4294967297 2 3\r\nabc\r\n", "set a 1 2 3\r\nabc\r\n");
+        check("cas a 18446744073709551615 2 3 4\r\nabc\r\n", "cas a 4294967295 2 3 4\r\nabc\r\n");
     }
 
     #[test]

@@ -103,7 +103,8 @@ fn storage() {
     check("set a 1 2 -1|get b|", &["CLIENT_ERROR bad command line format", "get b of 2: get b|"]);
     check("set a 1 2 x noreply|get b|", &["get b of 2: get b|"]);
     check("set a -1 2 1|x|", &["CLIENT_ERROR bad command line format", "ERROR"]);
-    check("set a 4294967296 2 1|x|", &["CLIENT_ERROR bad command line format", "ERROR"]);
+    check("set a 4294967296 2 1|x|", &["~set a of 5: set a 4294967296 2 1|x|"]);
+    check("set a 18446744073709551616 2 1|x|", &["CLIENT_ERROR bad command line format", "ERROR"]);
     check("set a 0 0 2147483646|x|", &["CLIENT_ERROR bad command line format", "ERROR"]);
     check("set a|", &["ERROR"]);
 }
