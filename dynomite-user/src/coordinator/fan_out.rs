@@ -153,7 +153,7 @@ impl Coordinator {
         };
         if let Err(why) = self.suit_rewritten(request, repair.as_deref(), &mut plan, client.0, effects) {
             match origin {
-                Origin::Client => _ = self.refuse(client, &why, effects),
+                Origin::Client => _ = self.refuse(client, request, &why, effects),
                 Origin::Execute | Origin::Forward => self.refuse_peer(client, &why, effects),
             }
             return;

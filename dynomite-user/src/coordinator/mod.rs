@@ -10,6 +10,7 @@ pub mod gather;
 pub mod here;
 pub mod in_flight;
 mod kin;
+mod needs;
 mod own;
 mod parts;
 mod peers;
@@ -301,10 +302,14 @@ impl Coordinator {
         }
         if self.in_flight.len() >= self.settings.outstanding_max {
             self.stats.bump(Stat::client_shed);
-            return self.refuse(client, Fault::Busy.text(), effects);
+            return self.refuse(client, request, Fault::Busy.text(), effects);
         }
         if self.settings.route.deletes_own_keys && request.command.tally == Tally::Del {
             return self.on_admin_delete(client, request, now, effects);
+        }
+        if let Some(why) = self.is_lacking(request) {
+            self.stats.bump(Stat::client_refused_commands);
+            return self.refuse(client, request, &why, effects);
         }
         match request.command.routing {
             Routing::Normal | Routing::OwnRack | Routing::AllNodes if !self.topology.is_alone() => {
@@ -326,7 +331,7 @@ impl Coordinator {
             Routing::Refused(why) => {
                 self.stats.bump(Stat::client_refused_commands);
                 let text = format!("'{}' {why}", request.command.name);
-                self.refuse(client, &text, effects)
+                self.refuse(client, request, &text, effects)
             }
             Routing::Private(_) => unreachable!("on_private takes or answers every such command"),
         }
@@ -449,10 +454,14 @@ impl Coordinator {
         }
     }
 
-    fn refuse(&mut self, client: ClientId, text: &str, effects: &mut impl Effects) -> Taken {
+    /// Says why the request is not served, unless it is one that wants no answer.
+    fn refuse(&mut self, client: ClientId, request: &Request<'_>, text: &str, effects: &mut impl Effects) -> Taken {
         let mut error = std::mem::take(&mut self.scratch);
         error.clear();
         write_error(self.settings.protocol, text, &mut error);
+        if request.quiet && Silence::of(request).hides(&error) {
+            error.clear();
+        }
         self.stats.bump(Stat::forward_error);
         self.answer(client, &error, effects);
         self.scratch = error;

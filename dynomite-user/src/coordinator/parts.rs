@@ -47,13 +47,13 @@ impl Coordinator {
             self.stats.bump(Stat::client_refused_commands);
             match request.command.keys {
                 Keys::Counted { .. } if request.command.name.starts_with("eval") => {
-                    self.refuse(client, Fault::KeysSpanNodes.text(), effects);
+                    self.refuse(client, request, Fault::KeysSpanNodes.text(), effects);
                 }
                 _ => {
                     let name = request.command.name;
                     let text =
                         format!("Dynomite: Keys of '{name}' belong to different nodes; a hash_tag keeps them together");
-                    self.refuse(client, &text, effects);
+                    self.refuse(client, request, &text, effects);
                 }
             }
             return true;
@@ -72,7 +72,7 @@ impl Coordinator {
         let plans = match plans.collect::<Result<Vec<_>, String>>() {
             Ok(plans) => plans,
             Err(why) => {
-                self.refuse(client, &why, effects);
+                self.refuse(client, request, &why, effects);
                 return true;
             }
         };
@@ -97,7 +97,7 @@ impl Coordinator {
         }
         let mut plans = route::every_owner(request.command.kind, &self.topology, &|peer| effects.is_up(peer));
         if let Err(why) = plans.iter_mut().try_for_each(|plan| self.suit(request, plan, client.0, effects)) {
-            self.refuse(client, &why, effects);
+            self.refuse(client, request, &why, effects);
             return;
         }
         let join = Join::Merge(Merge::whole(request.command.across));
@@ -114,14 +114,14 @@ impl Coordinator {
             None => Vec::new(),
         };
         let Some(cursor) = Cursor::read(request) else {
-            self.refuse(client, "invalid cursor", effects);
+            self.refuse(client, request, "invalid cursor", effects);
             return;
         };
         // An owner that is no more: its part of the walk is over.
         let owner = owners.get(cursor.owner).copied().unwrap_or(PeerId::SELF);
         let mut plan = route::Plan::of(owner);
         if let Err(why) = self.suit(request, &mut plan, client.0, effects) {
-            self.refuse(client, &why, effects);
+            self.refuse(client, request, &why, effects);
             return;
         }
         let parent = self.open_parts(client, request, Join::Cursor(cursor, owners.len()), 1, now);

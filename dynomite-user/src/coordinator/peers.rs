@@ -77,7 +77,7 @@ impl Coordinator {
                 .is_some_and(|(_, _, owner)| owner == PeerId::SELF)
         };
         if !request.keys().all(owns) {
-            return self.refuse(client, Fault::AdminMode.text(), effects);
+            return self.refuse(client, request, Fault::AdminMode.text(), effects);
         }
         self.count(request);
         self.ask_datastore(client, request, now, effects);

@@ -49,12 +49,12 @@ impl Coordinator {
             self.stats.bump(Stat::client_refused_commands);
             let name = request.command.name;
             let text = format!("Dynomite: '{name}' needs one datastore, and this cluster has several");
-            return Some(self.refuse(client, &text, effects));
+            return Some(self.refuse(client, request, &text, effects));
         }
         let is_shared = state.mode == Mode::Shared;
         if is_shared && !(self.own.serves(Kind::Read) && self.own.serves(Kind::Write)) {
             self.stats.bump(Stat::state_refused);
-            return Some(self.refuse(client, Fault::State.text(), effects));
+            return Some(self.refuse(client, request, Fault::State.text(), effects));
         }
         if state.mode == Mode::Shared && !state.order.is_empty() {
             state.resume_when_quiet = true;
@@ -65,7 +65,7 @@ impl Coordinator {
             self.stats.bump(Stat::client_refused_commands);
             let text = format!("Dynomite: '{}' is not served between MULTI or WATCH and EXEC", request.command.name);
             self.spoil(client, now, effects);
-            return Some(self.refuse(client, &text, effects));
+            return Some(self.refuse(client, request, &text, effects));
         }
         let is_resp3 = state.session.version() == Version::Resp3;
         let (mode, taken) = match (state.mode, private) {

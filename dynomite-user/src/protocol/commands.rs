@@ -17,6 +17,8 @@ pub struct Command {
     pub keys: Keys,
     pub kind: Kind,
     pub routing: Routing,
+    /// What a cluster must be like for it; elsewhere it is refused by name.
+    pub needs: Needs,
     pub across: Across,
     /// How a RESP2 reply becomes a RESP3 one.
     pub shape: Shape,
@@ -43,6 +45,7 @@ impl Command {
             keys,
             kind: Kind::Read,
             routing: Routing::Normal,
+            needs: Needs::Nothing,
             across: Across::OneOwner,
             shape: Shape::Same,
             c_peer: CPeer::Never,
@@ -58,6 +61,10 @@ impl Command {
 
     pub const fn routing(self, routing: Routing) -> Command {
         Command { routing, ..self }
+    }
+
+    pub const fn needs(self, needs: Needs) -> Command {
+        Command { needs, ..self }
     }
 
     pub const fn across(self, across: Across) -> Command {
@@ -173,6 +180,14 @@ pub enum Private {
     /// Replies come on their own from here on: SUBSCRIBE and its kind.
     Subscribe,
     Unsubscribe,
+}
+
+/// What a command means only where a cluster is no larger than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    Nothing,
+    /// One replica of its key: it compares what is each replica's own (memcached's cas uniques).
+    OneReplica,
 }
 
 /// How the answers of several owners become one, when keys have several owners.

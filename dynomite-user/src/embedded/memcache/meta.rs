@@ -1,7 +1,6 @@
 //! The meta commands.
 
 use super::{Item, Mode, NOT_NUMERIC, New, Store, Stored, TOO_LARGE};
-use crate::protocol::memcache::commands;
 use crate::protocol::memcache::line::{encode_base64, signed, unsigned, write_number};
 use crate::protocol::request::Request;
 
@@ -117,22 +116,22 @@ impl Answer<'_> {
 
 impl Store {
     pub(super) fn meta(&mut self, request: &Request<'_>, words: &[&[u8]], data: &[u8], out: &mut Vec<u8>) {
-        let verb = request.command.verb.0;
-        let flags = Flags { words: words.get(if verb == commands::MS { 3 } else { 2 }..).unwrap_or_default() };
+        let name = request.command.name;
+        let flags = Flags { words: words.get(if name == "ms" { 3 } else { 2 }..).unwrap_or_default() };
         let key = request.key.unwrap_or_default();
-        if verb != commands::ME
-            && let Some(fault) = flags.fault(verb == commands::MA, matches!(verb, commands::MD | commands::MA))
+        if name != "me"
+            && let Some(fault) = flags.fault(name == "ma", matches!(name, "md" | "ma"))
         {
             out.extend_from_slice(b"CLIENT_ERROR ");
             out.extend_from_slice(fault.as_bytes());
             return out.extend_from_slice(b"\r\n");
         }
         let answer = Answer { out, key: words[1] };
-        match verb {
-            commands::MS => self.meta_set(key, &flags, data, answer),
-            commands::MD => self.meta_delete(key, &flags, answer),
-            commands::MA => self.meta_arithmetic(key, &flags, answer),
-            commands::ME => self.meta_debug(key, answer),
+        match name {
+            "ms" => self.meta_set(key, &flags, data, answer),
+            "md" => self.meta_delete(key, &flags, answer),
+            "ma" => self.meta_arithmetic(key, &flags, answer),
+            "me" => self.meta_debug(key, answer),
             _ => self.meta_get(key, &flags, answer),
         }
     }

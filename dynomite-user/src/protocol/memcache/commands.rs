@@ -1,7 +1,7 @@
 //! The rows of memcached's commands.
 //! Owns: what is particular to a command of this protocol; decoder, rewriting, scanner and silence read it here.
 
-use crate::protocol::commands::{Across, Command, Keys, Kind, Routing, Tally, Verb};
+use crate::protocol::commands::{Across, Command, Keys, Kind, Needs, Routing, Tally, Verb};
 use crate::protocol::reply::Expect;
 
 /// A command, and what only this protocol needs to know of it.
@@ -81,6 +81,10 @@ impl Row {
         Row { command: self.command.routing(routing), ..self }
     }
 
+    const fn needs(self, needs: Needs) -> Row {
+        Row { command: self.command.needs(needs), ..self }
+    }
+
     /// What a C peer's parser takes: so many words behind the name.
     const fn c_peer(self, words: u8) -> Row {
         Row { command: self.command.c(words, words as u32), ..self }
@@ -113,7 +117,7 @@ pub static ROWS: [Row; COUNT] = [
     Row::new(REPLACE, "replace", Form::Store, (4, 5), Write, Line).c_peer(4).tally(Tally::Set),
     Row::new(APPEND, "append", Form::Store, (4, 5), Write, Line).c_peer(4).tally(Tally::Set),
     Row::new(PREPEND, "prepend", Form::Store, (4, 5), Write, Line).c_peer(4).tally(Tally::Set),
-    Row::new(CAS, "cas", Form::Cas, (5, 6), Write, Line).c_peer(5).tally(Tally::Set),
+    Row::new(CAS, "cas", Form::Cas, (5, 6), Write, Line).c_peer(5).needs(Needs::OneReplica).tally(Tally::Set),
     Row::new(INCR, "incr", Form::Arithmetic, (2, 3), Write, Line).c_peer(2).tally(Tally::IncrDecr),
     Row::new(DECR, "decr", Form::Arithmetic, (2, 3), Write, Line).c_peer(2).tally(Tally::IncrDecr),
     Row::new(TOUCH, "touch", Form::Touch, (2, 3), Write, Line).c_peer(2),
@@ -126,6 +130,10 @@ pub static ROWS: [Row; COUNT] = [
     Row::new(MS, "ms", Form::MetaStore, (1, MANY), Write, Meta).tally(Tally::Set),
     Row::new(MD, "md", Form::Meta, (1, MANY), Write, Meta).tally(Tally::Del),
     Row::new(MA, "ma", Form::Meta, (1, MANY), Write, Meta).tally(Tally::IncrDecr),
+    // `ms`, `md` and `ma` that compare a cas unique.
+    Row::new(MS_CAS, "ms", Form::MetaStore, (1, MANY), Write, Meta).needs(Needs::OneReplica).tally(Tally::Set),
+    Row::new(MD_CAS, "md", Form::Meta, (1, MANY), Write, Meta).needs(Needs::OneReplica).tally(Tally::Del),
+    Row::new(MA_CAS, "ma", Form::Meta, (1, MANY), Write, Meta).needs(Needs::OneReplica).tally(Tally::IncrDecr),
     Row::new(ME, "me", Form::MetaDebug, (0, MANY), Read, Meta).routed(Routing::OwnRack),
     // The barrier: said in its turn, when everything before it was answered.
     Row::new(MN, "mn", Form::Bare, (0, MANY), Read, Meta).routed(Routing::Node),
@@ -164,7 +172,7 @@ macro_rules! verbs {
 
 verbs! {
     GET GETS GAT GATS SET ADD REPLACE APPEND PREPEND CAS INCR DECR TOUCH DELETE
-    MG MG_OWN MG_WRITE MS MD MA ME MN VERSION VERBOSITY STATS FLUSH_ALL CACHE_MEMLIMIT QUIT
+    MG MG_OWN MG_WRITE MS MD MA MS_CAS MD_CAS MA_CAS ME MN VERSION VERBOSITY STATS FLUSH_ALL CACHE_MEMLIMIT QUIT
     SHUTDOWN WATCH SLABS LRU LRU_CRAWLER EXTSTORE REFRESH_CERTS
 }
 
@@ -250,7 +258,7 @@ mod tests {
         for (place, row) in ROWS.iter().enumerate() {
             assert_eq!(usize::from(row.command.verb.0), place, "{}", row.command.name);
             let found = find(row.command.name.as_bytes()).expect(row.command.name);
-            // The three rows of `mg` share a name; the decoder chooses among them by the flags.
+            // Rows of a meta command share a name; the decoder chooses among them by the flags.
             assert_eq!(found.command.name, row.command.name);
         }
         assert!(find(b"GET").is_none());

@@ -338,6 +338,8 @@ struct Flags {
     own: bool,
     /// Changes the item.
     write: bool,
+    /// Only if the item's cas unique is this one.
+    compares: bool,
 }
 
 fn flags<'a>(words: impl Iterator<Item = &'a [u8]>) -> Flags {
@@ -347,6 +349,7 @@ fn flags<'a>(words: impl Iterator<Item = &'a [u8]>) -> Flags {
         match word[0] {
             b'q' => flags.quiet += 1,
             b'b' => flags.base64 = true,
+            b'C' => flags.compares = true,
             b'c' | b'h' | b'l' | b't' => flags.own = true,
             b'E' | b'N' | b'R' | b'T' => flags.write = true,
             _ => {}
@@ -369,6 +372,8 @@ fn meta(words: &Spread<'_>, row: &'static Row, scratch: &mut [u8; KEY_BYTES_MAX]
     let row = match row.command.verb.0 {
         commands::MG if flags.write => &commands::ROWS[usize::from(commands::MG_WRITE)],
         commands::MG if flags.own => &commands::ROWS[usize::from(commands::MG_OWN)],
+        commands::MD if flags.compares => &commands::ROWS[usize::from(commands::MD_CAS)],
+        commands::MA if flags.compares => &commands::ROWS[usize::from(commands::MA_CAS)],
         _ => row,
     };
     Line::Request { row, key, quiet: flags.quiet == 1, verbatim: true, data: None }
@@ -388,6 +393,7 @@ fn meta_store(words: &Spread<'_>, row: &'static Row, scratch: &mut [u8; KEY_BYTE
     let Some(key) = (if flags.base64 { words.key_in_base64(scratch) } else { Some(words.key(1)) }) else {
         return refuse(BAD_KEY);
     };
+    let row = if flags.compares { &commands::ROWS[usize::from(commands::MS_CAS)] } else { row };
     Line::Request { row, key, quiet: flags.quiet == 1, verbatim: true, data: Some(data) }
 }
 

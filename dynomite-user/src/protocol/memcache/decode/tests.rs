@@ -186,6 +186,12 @@ fn meta_gets_are_routed_by_what_they_ask() {
     check("mg a t\r\n", commands::MG_OWN);
     check("mg a t T30\r\n", commands::MG_WRITE);
     check("mg a v N30\r\n", commands::MG_WRITE);
+    check("mg a OC c\r\n", commands::MG_OWN);
+    check("ms a 1 c OC1\r\nx\r\n", commands::MS);
+    check("ms a 1 I C7\r\nx\r\n", commands::MS_CAS);
+    check("md a q C7\r\n", commands::MD_CAS);
+    check("ma a C7 v\r\n", commands::MA_CAS);
+    check("ma a v\r\n", commands::MA);
 }
 
 #[test]

@@ -1,0 +1,68 @@
+//! What cannot be done right in a cluster like this one is refused by name, before anybody is asked.
+//! Owns: what a cluster lacks for a command. What commands need stands in their table.
+
+use super::*;
+use crate::protocol::commands::Needs;
+
+impl Coordinator {
+    /// Why a client's request cannot be served here, if so.
+    pub(super) fn is_lacking(&self, request: &Request<'_>) -> Option<String> {
+        let name = request.command.name;
+        let racks = || self.topology.datacenters().iter().map(|datacenter| datacenter.racks.len()).sum::<usize>();
+        match request.command.needs {
+            Needs::Nothing => None,
+            Needs::OneReplica if racks() < 2 => None,
+            Needs::OneReplica => Some(format!(
+                "Dynomite: '{name}' compares a cas unique, and each of the key's {} replicas has its own",
+                racks()
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::testing::{Recorder, coordinator};
+    use crate::protocol::codec::Decoder;
+    use crate::protocol::request::{Decoded, Limits};
+
+    /// What becomes of a memcached client's line.
+    #[track_caller]
+    fn check(topology: &str, line: &str, expected: &str) {
+        let mut coordinator = coordinator(topology, RouteSettings::default());
+        coordinator.settings.protocol = Protocol::Memcache;
+        coordinator.connect(ClientId(0), Asker::Client, Moment(0));
+        let (mut decoder, line) = (Decoder::new(Protocol::Memcache), line.replace('|', "\r\n"));
+        let Decoded::Request { request, .. } = decoder.decode(line.as_bytes(), &Limits::default()) else {
+            panic!("{line}")
+        };
+        let mut recorder = Recorder::default();
+        coordinator.on_request(ClientId(0), &request, Moment(0), &mut recorder);
+        assert_eq!(recorder.said.join(" | ").replace("\r\n", "|"), expected, "{line}");
+    }
+
+    const CAS: [&str; 4] = ["cas foo 0 0 1 7|x|", "ms foo 1 S1 C7|x|", "md foo q C7|", "ma foo C7 v|"];
+
+    #[test]
+    fn a_cas_unique_is_compared_where_there_is_one_replica() {
+        for line in CAS {
+            check("a/r1:0", line, line.trim_end_matches('|').replace(" q", "").as_str());
+        }
+        check("a/r1:2147483648 a/r1:4294967295", "cas foo 0 0 1 7|x|", "1:cas foo 0 0 1 7|x");
+    }
+
+    #[test]
+    fn a_cas_unique_is_refused_where_replicas_have_their_own() {
+        for line in CAS {
+            let name = line.split(' ').next().unwrap_or_default();
+            let why = format!("=SERVER_ERROR Dynomite: '{name}' compares a cas unique, and each of the key's");
+            check("a/r1:0 a/r2:0 a/r3:0", line, &format!("{why} 3 replicas has its own"));
+            check("a/r1:0 b/x:0", line, &format!("{why} 2 replicas has its own"));
+        }
+        check("a/r1:0 a/r2:0", "cas foo 0 0 1 7 noreply|x|", "=");
+        // What it is read with is read as before, and nothing else is refused.
+        check("a/r1:0 a/r2:0", "gets foo|", "gets foo");
+        check("a/r1:0 a/r2:0", "ms foo 1 c|x|", "ms foo 1 c|x | 1:ms foo 1 c|x");
+    }
+}
