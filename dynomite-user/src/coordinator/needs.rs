@@ -16,8 +16,14 @@ impl Coordinator {
                 "Dynomite: '{name}' compares a cas unique, and each of the key's {} replicas has its own",
                 racks()
             )),
+            Needs::OneDatastore if self.topology.is_alone() => None,
+            Needs::OneDatastore => Some(one_datastore(name)),
         }
     }
+}
+
+pub(super) fn one_datastore(name: &str) -> String {
+    format!("Dynomite: '{name}' needs one datastore, and this cluster has several")
 }
 
 #[cfg(test)]
@@ -27,13 +33,16 @@ mod tests {
     use crate::protocol::codec::Decoder;
     use crate::protocol::request::{Decoded, Limits};
 
-    /// What becomes of a memcached client's line.
+    /// What becomes of a client's line.
     #[track_caller]
     fn check(topology: &str, line: &str, expected: &str) {
+        let protocol = if line.ends_with('|') { Protocol::Memcache } else { Protocol::Resp };
         let mut coordinator = coordinator(topology, RouteSettings::default());
-        coordinator.settings.protocol = Protocol::Memcache;
+        coordinator.settings.protocol = protocol;
+        coordinator.settings.hash_tag = "{}".parse().ok();
         coordinator.connect(ClientId(0), Asker::Client, Moment(0));
-        let (mut decoder, line) = (Decoder::new(Protocol::Memcache), line.replace('|', "\r\n"));
+        let line = if protocol == Protocol::Resp { format!("{line}\r\n") } else { line.replace('|', "\r\n") };
+        let mut decoder = Decoder::new(protocol);
         let Decoded::Request { request, .. } = decoder.decode(line.as_bytes(), &Limits::default()) else {
             panic!("{line}")
         };
@@ -50,6 +59,18 @@ mod tests {
             check("a/r1:0", line, line.trim_end_matches('|').replace(" q", "").as_str());
         }
         check("a/r1:2147483648 a/r1:4294967295", "cas foo 0 0 1 7|x|", "1:cas foo 0 0 1 7|x");
+    }
+
+    #[test]
+    fn messages_are_for_one_datastore() {
+        for name in ["publish", "spublish", "subscribe", "psubscribe", "ssubscribe"] {
+            let line = format!("{name} c{}", if name.ends_with("publish") { " m" } else { "" });
+            let why = format!("=-ERR Dynomite: '{name}' needs one datastore, and this cluster has several");
+            check("a/r1:0 a/r2:0", &line, &why);
+            check("a/r1:2147483648 a/r1:0", &line, &why);
+            let asked = if name.ends_with("subscribe") { format!("private {line}") } else { line.clone() };
+            check("a/r1:0", &line, &asked);
+        }
     }
 
     #[test]

@@ -47,9 +47,7 @@ impl Coordinator {
         }
         if !self.topology.is_alone() {
             self.stats.bump(Stat::client_refused_commands);
-            let name = request.command.name;
-            let text = format!("Dynomite: '{name}' needs one datastore, and this cluster has several");
-            return Some(self.refuse(client, request, &text, effects));
+            return Some(self.refuse(client, request, &needs::one_datastore(request.command.name), effects));
         }
         let is_shared = state.mode == Mode::Shared;
         if is_shared && !(self.own.serves(Kind::Read) && self.own.serves(Kind::Write)) {

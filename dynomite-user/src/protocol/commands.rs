@@ -188,6 +188,8 @@ pub enum Needs {
     Nothing,
     /// One replica of its key: it compares what is each replica's own (memcached's cas uniques).
     OneReplica,
+    /// One datastore: who listens to it is known to no other one.
+    OneDatastore,
 }
 
 /// How the answers of several owners become one, when keys have several owners.

@@ -84,7 +84,7 @@ fn what_a_c_node_cannot_digest_is_never_sent_to_it() {
     let mut client = mixed.node.client();
     let c_node = &mixed.c_nodes[0];
     for line in
-        ["LPOP l 2", "LMOVE a a LEFT RIGHT", "XREAD COUNT 1 STREAMS s 0", "PUBLISH c m", "FLUSHALL", "ZPOPMIN z"]
+        ["LPOP l 2", "LMOVE a a LEFT RIGHT", "XREAD COUNT 1 STREAMS s 0", "FUNCTION FLUSH", "FLUSHALL", "ZPOPMIN z"]
     {
         let reply = client.ask(line);
         let place = format!("was not sent: {}:18101 in rack rack1 of dc0 runs C Dynomite", c_node.host.0);

@@ -5,7 +5,7 @@
 //! ZINTERSTORE, ZUNIONSTORE and whatever has a STORE option write). `c(min, max)` is what a C peer's parser takes.
 
 use super::resp3::{self, Asked, Shape};
-use crate::protocol::commands::{Across, Command, Keys, ONE, Private, Routing, Tally};
+use crate::protocol::commands::{Across, Command, Keys, Needs, ONE, Private, Routing, Tally};
 
 pub use super::find::{CONTAINERS, find};
 
@@ -289,9 +289,9 @@ pub(super) const ROWS: &[Command] = &[
     local("script help", 2),
     write("script kill", 2, NONE).routing(ALL_NODES).c(0, 0),
     write("script load", 3, NONE).routing(ALL_NODES).c(1, 1),
-    // Messages. A message goes to every node, since its subscribers listen at the datastore of the node they came to.
-    write("publish", 3, NONE).routing(ALL_NODES),
-    write("spublish", 3, NONE).routing(ALL_NODES),
+    // Messages: those who listen and those who speak meet at one datastore.
+    write("publish", 3, NONE).routing(LOCAL).needs(Needs::OneDatastore),
+    write("spublish", 3, NONE).routing(LOCAL).needs(Needs::OneDatastore),
     read("subscribe", -2, NONE).routing(SUBSCRIBE),
     read("psubscribe", -2, NONE).routing(SUBSCRIBE),
     read("ssubscribe", -2, NONE).routing(SUBSCRIBE),
