@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::protocol::commands::Needs;
+use crate::protocol::keys::sort_patterns;
 
 impl Coordinator {
     /// Why a client's request cannot be served here, if so.
@@ -16,9 +17,27 @@ impl Coordinator {
                 "Dynomite: '{name}' compares a cas unique, and each of the key's {} replicas has its own",
                 racks()
             )),
+            Needs::OneOwner if self.topology.is_alone() || self.patterns_stay(request) => None,
+            Needs::OneOwner => Some(format!(
+                "Dynomite: the patterns of '{name}' may name keys of other nodes; a hash_tag in the key and in front of the * \
+                 keeps them together"
+            )),
             Needs::OneDatastore if self.topology.is_alone() => None,
             Needs::OneDatastore => Some(one_datastore(name)),
         }
+    }
+
+    /// Are all keys that a SORT's patterns may name where its own key is?
+    fn patterns_stay(&self, request: &Request<'_>) -> bool {
+        let racks = self.topology.datacenters().iter().flat_map(|datacenter| &datacenter.racks);
+        if racks.into_iter().all(|rack| rack.nodes.len() == 1) {
+            return true;
+        }
+        let tag = |key| HashTag::of(self.settings.hash_tag, key);
+        sort_patterns(request.arguments()).all(|pattern| {
+            let front = pattern.split(|byte| *byte == b'*').next().unwrap_or_default();
+            tag(front).len() < front.len() && request.key.is_some_and(|key| tag(key) == tag(front))
+        })
     }
 }
 
@@ -71,6 +90,31 @@ mod tests {
             let asked = if name.ends_with("subscribe") { format!("private {line}") } else { line.clone() };
             check("a/r1:0", &line, &asked);
         }
+    }
+
+    #[test]
+    fn a_sorts_patterns_must_stay_with_its_key() {
+        const TWO_OWNERS: &str = "a/r1:2147483648 a/r1:4294967295";
+        for name in ["sort", "sort_ro"] {
+            let why = "may name keys of other nodes; a hash_tag in the key and in front of the * keeps them together";
+            let refused = format!("=-ERR Dynomite: the patterns of '{name}' {why}");
+            for options in
+                ["bar by w_*", "bar get # get o_*->f", "{t}l by {u}w_*", "{t}l by {t}w_* get *{t}", "tl by {t}w_*"]
+            {
+                check(TWO_OWNERS, &format!("{name} {options}"), &refused);
+                let line = format!("{name} {options}");
+                check("a/r1:0", &line, &line);
+                check("a/r1:0 a/r2:0", &line, &line);
+            }
+            for options in
+                ["bar", "bar by nosort get # get x alpha limit 0 1", "{bar}l by {bar}w_*->x get # get {bar}*"]
+            {
+                let line = format!("{name} {options}");
+                check(TWO_OWNERS, &line, &line);
+            }
+        }
+        let refused = "=-ERR Dynomite: the patterns of 'sort store' may name keys of other nodes; a hash_tag in the key and in front of the * keeps them together";
+        check(TWO_OWNERS, "sort bar by w_* store bar", refused);
     }
 
     #[test]

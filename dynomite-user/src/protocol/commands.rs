@@ -188,6 +188,8 @@ pub enum Needs {
     Nothing,
     /// One replica of its key: it compares what is each replica's own (memcached's cas uniques).
     OneReplica,
+    /// One owner of all keys, if it names some by patterns (SORT with BY or GET).
+    OneOwner,
     /// One datastore: who listens to it is known to no other one.
     OneDatastore,
 }

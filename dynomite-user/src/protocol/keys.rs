@@ -81,6 +81,27 @@ pub fn store<'a>(options: usize, arguments: impl Iterator<Item = &'a [u8]>) -> O
     found
 }
 
+/// The patterns of a SORT by which it finds further keys: what follows BY and GET, if there is a place in it for an element.
+pub fn sort_patterns<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    let mut arguments = arguments.skip(2);
+    std::iter::from_fn(move || {
+        loop {
+            let option = arguments.next()?;
+            let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
+            if is("by") || is("get") {
+                let pattern = arguments.next()?;
+                if pattern.contains(&b'*') {
+                    return Some(pattern);
+                }
+            } else if is("store") {
+                arguments.next();
+            } else if is("limit") {
+                arguments.nth(1);
+            }
+        }
+    })
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamOptions {
     /// BLOCK was said.
@@ -193,6 +214,18 @@ mod tests {
         check("sort k by store get store", sort, "k");
         check("sort k store d store e", sort, "k e");
         check("georadiusbymember k store 1 km count 2 storedist d", Keys::FirstAndStore { options: 5 }, "k d");
+    }
+
+    #[test]
+    fn patterns_that_name_keys() {
+        let check = |request: &str, expected: &str| {
+            let found: Vec<_> =
+                sort_patterns(request.split(' ').map(str::as_bytes)).map(<[u8]>::escape_ascii).collect();
+            assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), expected, "{request}");
+        };
+        check("sort k by w_* GET # get o_*->f get x store by get y*", "w_* o_*->f y*");
+        check("sort * limit by * BY nosort alpha desc", "");
+        check("sort k by", "");
     }
 
     #[test]
