@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::coordinator::ConsistencyLevel;
 use crate::coordinator::here::Card;
+use crate::coordinator::scripts::Texts;
 
 /// Whether this node's datastore is read and written. The numbers travel in gossip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,6 +118,8 @@ pub struct Control {
     clients: AtomicUsize,
     /// The clients of all workers, by id.
     roster: Mutex<BTreeMap<u64, Card>>,
+    /// Scripts that C nodes may have to run.
+    scripts: Mutex<Texts>,
     read_consistency: AtomicU8,
     write_consistency: AtomicU8,
     state: AtomicU8,
@@ -133,6 +136,7 @@ impl Control {
             client_ids: AtomicU64::new(0),
             clients: AtomicUsize::new(0),
             roster: Mutex::default(),
+            scripts: Mutex::default(),
             read_consistency: AtomicU8::new(read as u8),
             write_consistency: AtomicU8::new(write as u8),
             state: AtomicU8::new(state as u8),
@@ -157,6 +161,11 @@ impl Control {
 
     pub fn let_out(&self) {
         self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Held for a moment only, and only where a script concerns a C node.
+    pub fn scripts(&self) -> MutexGuard<'_, Texts> {
+        self.scripts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What CLIENT LIST shows. Held for a moment only: when clients come, go, or say something about themselves.

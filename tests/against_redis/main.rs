@@ -1,6 +1,7 @@
 //! What the daemon knows about Redis, held against Redis itself.
 
 mod embedded;
+mod envelopes;
 mod refusals;
 mod repair;
 mod resp3;

@@ -10,6 +10,7 @@ use super::kin::ForC;
 use super::repair::Known;
 use super::route::{self, Part};
 use super::*;
+use crate::protocol::c_peer;
 use crate::protocol::commands::Across;
 use crate::protocol::resp::resp3::Shape;
 
@@ -18,6 +19,8 @@ pub(super) struct Fan {
     pub gather: Gather,
     frame: Vec<u8>,
     for_c: ForC,
+    /// Targets, by their numbers, whose replies come in envelopes.
+    enveloped: SmallVec<[u8; 4]>,
     expect: Expect,
     pub lane: u32,
     level: ConsistencyLevel,
@@ -34,10 +37,17 @@ impl Fan {
             gather: self.gather.anew(buffer),
             frame: Vec::new(),
             for_c: ForC::Unknown,
+            enveloped: SmallVec::new(),
             until: None,
             repair: Some(Box::new(repair)),
             ..*self
         }
+    }
+
+    /// A target's reply, out of its envelope.
+    pub fn unveil<'a>(&self, number: u8, reply: Reply<'a>) -> Reply<'a> {
+        let frame = if self.enveloped.contains(&number) { c_peer::unveil(reply.frame) } else { reply.frame };
+        Reply { frame, ..reply }
     }
 
     /// Does a target say that it does not know the script by its digest?
@@ -66,9 +76,13 @@ impl Fan {
         };
         let outgoing = Outgoing { leg, frame, expect: self.expect, is_write: kind == Kind::Write };
         match target.peer {
-            PeerId::SELF => own.ask(self.lane, outgoing, effects),
-            peer => effects.to_peer(peer, target.ask, self.lane, outgoing),
+            PeerId::SELF => own.ask(self.lane, outgoing, effects)?,
+            peer => effects.to_peer(peer, target.ask, self.lane, outgoing)?,
         }
+        if kin == Kin::C && self.for_c.is_enveloped() {
+            self.enveloped.push(Ticket::of_leg(leg).1);
+        }
+        Ok(())
     }
 
     /// The newest of all answers to a read, those of other datacenters as well; otherwise the winner.
@@ -147,6 +161,9 @@ impl Coordinator {
         let Some(state) = client_mut(&mut self.clients, client) else { return };
         let level = state.level_of(request.command.kind);
         let mut plan = self.plan(request, level, origin, effects);
+        if scripts::concerns(request) && self.on_script(client, request, &plan, origin, now, effects) {
+            return;
+        }
         let repair = match origin {
             Origin::Client => self.rewrite(request, &plan, level, effects),
             Origin::Execute | Origin::Forward => None,
@@ -196,7 +213,9 @@ impl Coordinator {
     ) {
         let kind = request.command.kind;
         let Task { teller, finish, .. } = task;
-        if let ([target], None) = (&plan.targets[..], &repair) {
+        if let ([target], None) = (&plan.targets[..], &repair)
+            && !(request.command.name == "eval" && self.is_c(target.peer, task.lane, effects))
+        {
             return self.ask_one(request, *target, task, now, effects);
         }
         let note = repair.take_if(|repair| repair.rewrite.follows()).map(|repair| (repair, plan.clone()));
@@ -215,6 +234,7 @@ impl Coordinator {
             gather: Gather::new(plan, judge, self.spare.empty()),
             frame,
             for_c: ForC::Unknown,
+            enveloped: SmallVec::new(),
             expect: request.expect(),
             lane: task.lane,
             level: task.level,

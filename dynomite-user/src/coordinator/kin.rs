@@ -17,6 +17,8 @@ pub(super) enum ForC {
     Unknown,
     Same,
     Other(Vec<u8>),
+    /// Its reply comes in an envelope.
+    Enveloped(Vec<u8>),
     Nothing,
 }
 
@@ -28,6 +30,11 @@ impl ForC {
                 let mut frame = Vec::new();
                 c_peer::wrap(request, &mut frame);
                 ForC::Other(frame)
+            }
+            Digest::Enveloped => {
+                let mut frame = Vec::new();
+                c_peer::envelop(request, &mut frame);
+                ForC::Enveloped(frame)
             }
             Digest::Never => ForC::Nothing,
         }
@@ -44,13 +51,22 @@ impl ForC {
         }
         match self {
             ForC::Same => Ok(frame),
-            ForC::Other(other) => Ok(other),
+            ForC::Other(other) | ForC::Enveloped(other) => Ok(other),
             ForC::Unknown | ForC::Nothing => Err(SendError::Down),
         }
+    }
+
+    /// Do replies to `frame` come in envelopes?
+    pub fn is_enveloped(&self) -> bool {
+        matches!(self, ForC::Enveloped(_))
     }
 }
 
 impl Coordinator {
+    pub(super) fn is_c(&self, peer: PeerId, lane: u32, effects: &impl Effects) -> bool {
+        peer != PeerId::SELF && effects.kin(peer, lane) == Kin::C
+    }
+
     /// The same for a request that goes as a script, or not: a script is digested where its keys are.
     pub(super) fn suit_rewritten(
         &self,
@@ -75,7 +91,7 @@ impl Coordinator {
         lane: u32,
         effects: &impl Effects,
     ) -> Result<(), String> {
-        let is_c = |target: &route::Target| target.peer != PeerId::SELF && effects.kin(target.peer, lane) == Kin::C;
+        let is_c = |target: &route::Target| self.is_c(target.peer, lane, effects);
         if !plan.targets.iter().any(is_c) || c_peer::digest(request) != Digest::Never {
             return Ok(());
         }

@@ -18,6 +18,7 @@ mod per_element;
 mod private;
 mod repair;
 pub mod route;
+pub mod scripts;
 #[cfg(test)]
 mod testing;
 
@@ -346,6 +347,7 @@ impl Coordinator {
             Some((Work::Single(_) | Work::Private, _)) => self.close(ticket, reply, now, effects),
             Some((Work::Aside(_), _)) => self.on_aside(ticket, replica, Some(reply), now, effects),
             Some((Work::Fan(fan), kind)) => {
+                let reply = fan.unveil(replica, reply);
                 if fan.is_stranger(replica, reply, &mut self.mending.known) {
                     return self.ask_by_text(ticket, replica, now, effects);
                 }

@@ -26,6 +26,11 @@ impl Coordinator {
             }
             // The sender has routed it.
             Routing::Normal | Routing::OwnRack | Routing::Local | Routing::AllNodes | Routing::EveryOwner => {
+                if scripts::concerns(request)
+                    && self.topology.nodes().any(|(peer, _)| self.is_c(peer, client.0, effects))
+                {
+                    self.remember_script(request);
+                }
                 self.ask_datastore(client, request, now, effects);
             }
             // How peers greet each other: the node answers, not its datastore.

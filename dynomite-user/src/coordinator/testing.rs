@@ -138,7 +138,7 @@ impl Effects for Recorder {
 }
 
 /// An array of bulks as its words; anything else as it is, without its line end.
-fn text(frame: &[u8]) -> String {
+pub fn text(frame: &[u8]) -> String {
     let text = String::from_utf8_lossy(frame);
     match text.starts_with('*') {
         true => text.split("\r\n").skip(2).step_by(2).collect::<Vec<_>>().join(" "),

@@ -5,9 +5,14 @@ use super::Protocol;
 use super::commands::{CPeer, Keys};
 use super::request::Request;
 use super::resp::encode;
+use super::resp::head::{Head, number};
 
 /// A key must fit one of the peer's buffers, with what stands around it (16 KB by default).
 const KEY_BYTES_MAX: usize = 16_319;
+
+/// What follows a client's script that has become a function: its result `r` as a reply that a C peer's parser
+/// understands. An array, whatever is in it, is written as one string, the only element of another one.
+const ENVELOPE: &str = include_str!("c_reply.lua");
 
 /// Runs whatever it is given.
 const SCRIPT: &[u8] = b"return redis.pcall(unpack(ARGV))";
@@ -20,13 +25,20 @@ pub enum Digest {
     AsItIs,
     /// What `wrap` writes.
     Wrapped,
+    /// What `envelop` writes; its reply is for `unveil`.
+    Enveloped,
     Never,
 }
 
 /// How can a C peer be asked this?
 pub fn digest(request: &Request<'_>) -> Digest {
     if takes(request) {
-        Digest::AsItIs
+        match request.command.name {
+            "eval" => Digest::Enveloped,
+            // What a script replies is not known before it has run, and this one's text is not here.
+            "evalsha" => Digest::Never,
+            _ => Digest::AsItIs,
+        }
     } else if is_wrappable(request) {
         Digest::Wrapped
     } else {
@@ -54,6 +66,28 @@ pub fn wrap(request: &Request<'_>, out: &mut Vec<u8>) {
     encode::bulk(keys.to_string().as_bytes(), out);
     request.keys().for_each(|key| encode::bulk(key, out));
     request.arguments().for_each(|argument| encode::bulk(argument, out));
+}
+
+/// Appends an EVAL whose script does the same and whose reply a C peer understands.
+pub fn envelop(request: &Request<'_>, out: &mut Vec<u8>) {
+    let script = request.argument(1).unwrap_or_default();
+    // A first line that begins so tells the datastore how to run the script.
+    let head = if script.starts_with(b"#!") { script.iter().position(|byte| *byte == b'\n') } else { None };
+    let (head, body) = script.split_at(head.map_or(0, |at| at + 1));
+    let text = [head, b"local r=(function() ", body, b"\nend)()\n", ENVELOPE.as_bytes()].concat();
+    encode::array_head(request.args as usize, out);
+    for (at, argument) in request.arguments().enumerate() {
+        encode::bulk(if at == 1 { &text } else { argument }, out);
+    }
+}
+
+/// The reply that came in an envelope; one that needed none is as it is.
+pub fn unveil(frame: &[u8]) -> &[u8] {
+    let inside = || match number(frame.strip_prefix(b"*1\r\n$")?, 0) {
+        Head::Number { value, next } => frame.get(5 + next..)?.get(..usize::try_from(value).ok()?),
+        _ => None,
+    };
+    inside().unwrap_or(frame)
 }
 
 /// May it be sent to a C peer, as it is?

@@ -23,7 +23,7 @@ use super::head::{Head, number};
 use crate::protocol::Protocol;
 use crate::protocol::request::Request;
 use rules::{Fields, Roles, Rule, Run};
-pub use scripts::{REMEMBERED_MILLIS, Script};
+pub use scripts::{REMEMBERED_MILLIS, Script, Sha, sha};
 
 const ADDED: &[u8] = b"._add-set";
 const REMOVED: &[u8] = b"._rem-set";

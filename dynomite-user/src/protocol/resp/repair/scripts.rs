@@ -98,7 +98,7 @@ static BODIES: LazyLock<[(String, Sha); Script::ALL.len()]> = LazyLock::new(|| {
             _ => [include_str!("common.lua"), include_str!("write.lua")],
         };
         let text = lean(heads.iter().chain([&script.source()]).flat_map(|part| part.lines()));
-        let sha = hex(&Sha1::digest(text.as_bytes()));
+        let sha = sha(text.as_bytes());
         (text, sha)
     })
 });
@@ -108,6 +108,11 @@ fn lean<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let lines = lines.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
     let text = lines.collect::<Vec<_>>().join("\n");
     text.replace("DAY", &REMEMBERED_MILLIS.to_string())
+}
+
+/// What EVALSHA calls a script.
+pub fn sha(text: &[u8]) -> Sha {
+    hex(&Sha1::digest(text))
 }
 
 fn hex(digest: &[u8]) -> Sha {
@@ -136,6 +141,6 @@ mod tests {
 
     #[test]
     fn digests_are_those_that_redis_makes() {
-        assert_eq!(&hex(&Sha1::digest(b"return 1")), b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+        assert_eq!(&sha(b"return 1"), b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
     }
 }
