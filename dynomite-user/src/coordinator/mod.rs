@@ -4,6 +4,7 @@
 pub mod clients;
 pub mod consistency;
 pub mod effects;
+mod everywhere;
 mod explain;
 mod fan_out;
 pub mod gather;

@@ -1,6 +1,7 @@
 //! One request to several owners: its parts are requests of their own, and their replies are joined.
 //! Owns: the replies of parts until the last one is there.
 
+use super::everywhere::Everywhere;
 use super::fan_out::Task;
 use super::in_flight::NO_DEADLINE;
 use super::*;
@@ -12,15 +13,16 @@ use crate::ring::together::{Reach, together};
 
 /// What waits for the replies of its parts.
 pub(super) struct Parts {
-    join: Join,
+    pub join: Join,
     replies: Vec<Vec<u8>>,
     missing: usize,
 }
 
-enum Join {
+pub(super) enum Join {
     Merge(Merge),
     /// One step of a SCAN over so many owners.
     Cursor(Cursor, usize),
+    Everywhere(Box<Everywhere>),
 }
 
 impl Coordinator {
@@ -84,7 +86,7 @@ impl Coordinator {
         true
     }
 
-    /// A request to every owner: KEYS, DBSIZE, FLUSHALL, or one step of a SCAN.
+    /// A request to every owner: KEYS, DBSIZE, or one step of a SCAN.
     pub(super) fn on_every_owner(
         &mut self,
         client: ClientId,
@@ -92,10 +94,13 @@ impl Coordinator {
         now: Moment,
         effects: &mut impl Effects,
     ) {
+        if request.command.kind == Kind::Write {
+            return self.on_every_node(client, request, now, effects);
+        }
         if request.command.across == Across::Cursor {
             return self.on_scan(client, request, now, effects);
         }
-        let mut plans = route::every_owner(request.command.kind, &self.topology, &|peer| effects.is_up(peer));
+        let mut plans = route::every_owner(&self.topology, &|peer| effects.is_up(peer));
         if let Err(why) = plans.iter_mut().try_for_each(|plan| self.suit(request, plan, client.0, effects)) {
             self.refuse(client, request, &why, effects);
             return;
@@ -119,7 +124,7 @@ impl Coordinator {
         };
         // An owner that is no more: its part of the walk is over.
         let owner = owners.get(cursor.owner).copied().unwrap_or(PeerId::SELF);
-        let mut plan = route::Plan::of(owner);
+        let mut plan = route::Plan::of(route::Target::vote(owner, 0));
         if let Err(why) = self.suit(request, &mut plan, client.0, effects) {
             self.refuse(client, request, &why, effects);
             return;
@@ -133,7 +138,7 @@ impl Coordinator {
         self.spare.keep(frame);
     }
 
-    fn open_parts(
+    pub(super) fn open_parts(
         &mut self,
         client: ClientId,
         request: &Request<'_>,
@@ -156,7 +161,13 @@ impl Coordinator {
         Some(ticket)
     }
 
-    fn part_task(&self, parent: Option<Ticket>, number: usize, client: ClientId, level: ConsistencyLevel) -> Task {
+    pub(super) fn part_task(
+        &self,
+        parent: Option<Ticket>,
+        number: usize,
+        client: ClientId,
+        level: ConsistencyLevel,
+    ) -> Task {
         let teller = parent.map_or(Teller::Nobody, |parent| Teller::Part { parent, number: number as u32 });
         Task { teller, finish: Finish::AsIs, lane: client.0, level }
     }
@@ -171,6 +182,9 @@ impl Coordinator {
         effects: &mut impl Effects,
     ) {
         let Some(Entry { work: Work::Parts(parts), .. }) = self.in_flight.get_mut(parent) else { return };
+        if let Join::Everywhere(_) = parts.join {
+            return self.on_everywhere(parent, number, reply, now, effects);
+        }
         let Some(slot) = parts.replies.get_mut(number as usize) else { return };
         *slot = self.spare.copy_of(reply.frame);
         parts.missing -= 1;
@@ -185,6 +199,7 @@ impl Coordinator {
                 let replies: Vec<&[u8]> = parts.replies.iter().map(Vec::as_slice).collect();
                 merge.merge(&replies, &mut whole);
             }
+            Join::Everywhere(_) => return,
             Join::Cursor(cursor, owners) => cursor.reply(&parts.replies[0], owners, &mut whole),
         }
         let is_error = whole.starts_with(b"-");

@@ -2,6 +2,8 @@
 //! Owns: the table of who is asked. Knows nothing of: sending, replies, time.
 //! Next on the walk: `fan_out` sends to the plan's targets, `gather` counts what they answer.
 
+use std::collections::HashSet;
+
 use dynomite_common::token::Token;
 use smallvec::SmallVec;
 
@@ -39,6 +41,13 @@ pub struct Target {
     pub part: Part,
     /// Another rack is preselected to hand a write on in its datacenter; this one does it in its stead.
     pub stands_in: bool,
+}
+
+impl Target {
+    /// Executes, and its answer counts.
+    pub fn vote(peer: PeerId, datacenter: usize) -> Target {
+        Target { peer, ask: Ask::Execute, datacenter: datacenter as u8, part: Part::Vote, stands_in: false }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,35 +127,55 @@ pub fn plan(
     plan
 }
 
-/// Plans a request to every owner (KEYS, DBSIZE, FLUSHALL): a plan for each part, whose answers are to be merged. Reads
-/// ask the nodes of the nearest rack that is wholly there; writes ask every node, and those of other datacenters get a
-/// copy.
-pub fn every_owner(kind: Kind, topology: &Topology, health: &dyn Fn(PeerId) -> bool) -> Vec<Plan> {
+/// Plans a read of every owner (KEYS, DBSIZE): a plan for each part, whose answers are to be merged. The nodes of the
+/// nearest rack that is wholly there are asked.
+pub fn every_owner(topology: &Topology, health: &dyn Fn(PeerId) -> bool) -> Vec<Plan> {
     let near = topology.own_datacenter();
-    let alone = |peer: &PeerId| Plan::of(*peer);
-    match kind {
-        Kind::Read => {
-            let whole = near.racks_from_nearest().find(|rack| rack.nodes.iter().all(|node| health(*node)));
-            let rack = whole.or_else(|| near.racks_from_nearest().next());
-            rack.map_or_else(Vec::new, |rack| rack.nodes.iter().map(alone).collect())
-        }
-        Kind::Write => {
-            let mut plans: Vec<Plan> =
-                near.racks_from_nearest().flat_map(|rack| rack.nodes.iter().map(alone)).collect();
-            if let Some(first) = plans.first_mut() {
-                first.far_nodes(topology);
-            }
-            plans
+    let whole = near.racks_from_nearest().find(|rack| rack.nodes.iter().all(|node| health(*node)));
+    let rack = whole.or_else(|| near.racks_from_nearest().next());
+    let alone = |peer: &PeerId| Plan::of(Target::vote(*peer, 0));
+    rack.map_or_else(Vec::new, |rack| rack.nodes.iter().map(alone).collect())
+}
+
+/// Every node there is, our own rack's first.
+pub fn every_node(topology: &Topology) -> Plan {
+    let mut plan = Plan { targets: SmallVec::new(), need: Need::Quorum };
+    for (datacenter, racks) in topology.datacenters().iter().enumerate() {
+        let nodes = racks.racks_from_nearest().flat_map(|rack| rack.nodes.iter());
+        nodes.for_each(|peer| plan.push(*peer, Ask::Execute, datacenter, Part::Vote));
+    }
+    plan
+}
+
+/// How a write of each key would be planned: a plan for each set of owners, as far as their answers count.
+pub fn owner_sets(
+    topology: &Topology,
+    level: ConsistencyLevel,
+    settings: RouteSettings,
+    health: &dyn Fn(PeerId) -> bool,
+) -> Vec<Plan> {
+    // Owners change from rack to rack at their tokens only.
+    let racks = topology.datacenters().iter().flat_map(|datacenter| &datacenter.racks);
+    let mut tokens: Vec<Token> = racks.flat_map(|rack| rack.continuum.entries().map(|(token, _)| token)).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    let mut known = HashSet::new();
+    let mut sets = Vec::new();
+    for token in tokens {
+        let asked = Asked { kind: Kind::Write, routing: Routing::Normal, token: Some(token) };
+        let mut plan = plan(asked, topology, level, Origin::Client, settings, health);
+        plan.targets.retain(|target| target.part == Part::Vote);
+        if known.insert(plan.targets.iter().map(|target| target.peer).collect::<SmallVec<[PeerId; 8]>>()) {
+            sets.push(plan);
         }
     }
+    sets
 }
 
 impl Plan {
-    /// This node alone, whatever it owns.
-    pub fn of(peer: PeerId) -> Plan {
-        let mut plan = Plan { targets: SmallVec::new(), need: Need::One };
-        plan.push(peer, Ask::Execute, 0, Part::Vote);
-        plan
+    /// One target alone, whatever it owns.
+    pub fn of(target: Target) -> Plan {
+        Plan { targets: SmallVec::from_slice(&[target]), need: Need::One }
     }
 
     /// A read asks as many replicas as must agree, and the others when that is not enough: those that are likely to answer
@@ -172,7 +201,7 @@ impl Plan {
     }
 
     fn push(&mut self, peer: PeerId, ask: Ask, datacenter: usize, part: Part) {
-        self.targets.push(Target { peer, ask, datacenter: datacenter as u8, part, stands_in: false });
+        self.targets.push(Target { ask, part, ..Target::vote(peer, datacenter) });
     }
 
     /// So many of our own datacenter's owners, those that are likely to answer first where one answer will do.
@@ -432,13 +461,26 @@ mod tests {
     #[test]
     fn every_owner_has_a_part() {
         let topology = sketch("a/r1:40 a/r1:99 a/r2:60 a/r2:99 b/x:1");
-        let check = |kind, down: &[u32], expected: &[&str]| {
-            let plans = every_owner(kind, &topology, &|peer| !down.contains(&peer.0));
+        let check = |down: &[u32], expected: &[&str]| {
+            let plans = every_owner(&topology, &|peer| !down.contains(&peer.0));
             assert_eq!(plans.iter().map(render).collect::<Vec<_>>(), expected);
         };
-        check(Kind::Read, &[], &["one: 0", "one: 1"]);
-        check(Kind::Read, &[1], &["one: 2", "one: 3"]);
-        check(Kind::Read, &[1, 2], &["one: 0", "one: 1"]);
-        check(Kind::Write, &[], &["one: 0 / +4", "one: 1", "one: 2", "one: 3"]);
+        check(&[], &["one: 0", "one: 1"]);
+        check(&[1], &["one: 2", "one: 3"]);
+        check(&[1, 2], &["one: 0", "one: 1"]);
+        assert_eq!(render(&every_node(&topology)), "quorum: 0 1 2 3 / 4");
+    }
+
+    #[test]
+    fn a_set_of_owners_for_every_way_in_which_racks_share_keys() {
+        let check = |topology: &str, level: ConsistencyLevel, expected: &[&str]| {
+            let sets = owner_sets(&sketch(topology), level, RouteSettings::default(), &|_| true);
+            assert_eq!(sets.iter().map(render).collect::<Vec<_>>(), expected, "{topology}");
+        };
+        let (one, each) = (ConsistencyLevel::DcOne, ConsistencyLevel::DcEachSafeQuorum);
+        check("a/r1:40 a/r1:99 a/r2:40 a/r2:99 b/x:1", one, &["one: 0 2", "one: 1 3"]);
+        check("a/r1:40 a/r1:99 a/r2:60 a/r2:99", one, &["one: 0 2", "one: 1 2", "one: 1 3"]);
+        check("a/r1:9,50 a/r1:30,99", one, &["one: 0", "one: 1"]);
+        check("a/r1:40 b/x:10 b/x:99", each, &["safequorum: 0 / 1", "safequorum: 0 / 2"]);
     }
 }
