@@ -15,18 +15,14 @@ pub(super) struct Everywhere {
     votes: Vec<SmallVec<[(u32, u8); 2]>>,
     /// Sets whose level is not reached yet.
     open: usize,
+    /// The first whose level cannot be reached.
+    lost: Option<usize>,
+    /// Not every part was asked yet: who cannot be asked is known only then.
+    is_asking: bool,
     /// An error, if one was agreed on somewhere; otherwise what was agreed on first.
     answer: Vec<u8>,
     is_error: bool,
     level: ConsistencyLevel,
-}
-
-/// What a part's reply means for the whole.
-enum Verdict {
-    Pending,
-    Won,
-    /// In this set.
-    Lost(usize),
 }
 
 impl Everywhere {
@@ -41,10 +37,11 @@ impl Everywhere {
             }
         }
         let sets: Vec<Gather> = plans.into_iter().map(|plan| Gather::new(plan, Judge::Whole, Vec::new())).collect();
-        Everywhere { open: sets.len(), sets, votes, answer: Vec::new(), is_error: false, level }
+        let open = sets.len();
+        Everywhere { sets, votes, open, lost: None, is_asking: true, answer: Vec::new(), is_error: false, level }
     }
 
-    fn on_reply(&mut self, part: u32, reply: Reply<'_>) -> Verdict {
+    fn on_reply(&mut self, part: u32, reply: Reply<'_>) {
         let votes = self.votes.get(part as usize).map_or(&[][..], |votes| votes);
         for &(set, at) in votes {
             let gather = &mut self.sets[set as usize];
@@ -58,11 +55,14 @@ impl Everywhere {
                     }
                     self.open -= 1;
                 }
-                Outcome::Lost => return Verdict::Lost(set as usize),
+                Outcome::Lost => self.lost = self.lost.or(Some(set as usize)),
                 Outcome::Pending | Outcome::Late { .. } | Outcome::Ask(_) => {}
             }
         }
-        if self.open == 0 { Verdict::Won } else { Verdict::Pending }
+    }
+
+    fn is_decided(&self) -> bool {
+        !self.is_asking && (self.open == 0 || self.lost.is_some())
     }
 
     /// Does anybody wait for this part's reply?
@@ -94,6 +94,20 @@ impl Coordinator {
             let task = self.part_task(parent, number, client, level);
             self.dispatch(request, route::Plan::of(*target), None, task, now, effects);
         }
+        if let Some((parent, everywhere)) = parent.and_then(|parent| Some((parent, self.everywhere_mut(parent)?))) {
+            everywhere.is_asking = false;
+            self.end_everywhere(parent, now, effects);
+        }
+    }
+
+    fn everywhere_mut(&mut self, parent: Ticket) -> Option<&mut Everywhere> {
+        match &mut self.in_flight.get_mut(parent)?.work {
+            Work::Parts(parts) => match &mut parts.join {
+                Join::Everywhere(everywhere) => Some(everywhere),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// A node has answered, or will not.
@@ -105,20 +119,24 @@ impl Coordinator {
         now: Moment,
         effects: &mut impl Effects,
     ) {
-        let Some(Entry { work: Work::Parts(parts), .. }) = self.in_flight.get_mut(parent) else { return };
-        let Join::Everywhere(everywhere) = &mut parts.join else { return };
+        let Some(everywhere) = self.everywhere_mut(parent) else { return };
+        everywhere.on_reply(part, reply);
         if !everywhere.counts(part) && Fault::of_reply(&reply).is_some() {
             self.stats.bump(Stat::remote_peer_dropped_requests);
         }
-        let verdict = everywhere.on_reply(part, reply);
-        if let Verdict::Pending = verdict {
+        self.end_everywhere(parent, now, effects);
+    }
+
+    /// Tells the outcome, if it is there.
+    fn end_everywhere(&mut self, parent: Ticket, now: Moment, effects: &mut impl Effects) {
+        if !self.everywhere_mut(parent).is_some_and(|everywhere| everywhere.is_decided()) {
             return;
         }
         let Some(Entry { work: Work::Parts(parts), teller, finish, started, .. }) = self.in_flight.close(parent) else {
             return;
         };
         let Join::Everywhere(mut everywhere) = parts.join else { return };
-        if let Verdict::Lost(set) = verdict {
+        if let Some(set) = everywhere.lost {
             everywhere.answer.clear();
             everywhere.is_error = true;
             let (level, protocol) = (everywhere.level, self.settings.protocol);
@@ -204,7 +222,9 @@ mod tests {
 
     fn lost(words: &str, level: &str, answered: usize, missing: &str) -> String {
         let level = level.to_ascii_uppercase();
-        format!("{words} ({level} needs 2 of 3 racks of a, {answered} answered; missing: {missing})")
+        // Who is left of three.
+        let waiting = if answered == 0 { ", 1 not yet" } else { "" };
+        format!("{words} ({level} needs 2 of 3 racks of a, {answered} answered{waiting}; missing: {missing})")
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub(super) fn write(
             let _ = write!(details, " of {}", datacenter.name);
         }
         let _ = write!(details, ", {} answered", tally.good);
+        if tally.waiting > 0 {
+            let _ = write!(details, ", {} not yet", tally.waiting);
+        }
         if tally.different > 1 {
             let _ = write!(details, " in {} different ways", tally.different);
         }

@@ -119,6 +119,14 @@ impl Fan {
         outcome
     }
 
+    /// The same for one of several that fail together: the last one decides. Nobody stands in for it, and its answer counts.
+    fn note_fault(&mut self, number: u8, fault: Fault, kind: Kind, stats: &Stats, effects: &mut impl Effects) {
+        if kind == Kind::Write {
+            self.book_missed(number, stats, effects);
+        }
+        self.gather.note_fault(number, fault);
+    }
+
     /// A replica does not confirm a write. Who is to hand it on in its datacenter is not the only one there to do that.
     pub fn book_missed(&self, number: u8, stats: &Stats, effects: &mut impl Effects) {
         let target = self.gather.plan().targets.get(usize::from(number));
@@ -340,24 +348,35 @@ impl Coordinator {
         (class, timeout * factor)
     }
 
-    /// Asks everybody who is not a spare.
+    /// Asks everybody who is not a spare. What it means that some cannot be asked is decided when all of these are known.
     fn ask_all(&mut self, ticket: Ticket, now: Moment, effects: &mut impl Effects) {
-        let mut at = 0;
-        while let Some(Entry { work: Work::Fan(fan), kind, .. }) = self.in_flight.get_mut(ticket) {
-            let Some(target) = fan.gather.plan().targets.get(at).copied() else { break };
-            if target.part != Part::Spare {
-                let number = u8::try_from(at).unwrap_or(NOBODY);
-                let sent = fan.send(target, ticket.leg(number), *kind, &mut self.own, &self.mending.known, effects);
-                match sent {
-                    Ok(()) => self.stats.add(Stat::remote_peer_failover_requests, target.stands_in.into()),
-                    Err(error) => {
-                        let fault = fault_of(error, target.peer);
-                        let outcome = fan.on_fault(number, fault, *kind, &self.stats, effects);
-                        self.on_outcome(ticket, outcome, None, now, effects);
-                    }
+        let Some(Entry { work: Work::Fan(fan), kind, .. }) = self.in_flight.get_mut(ticket) else { return };
+        let kind = *kind;
+        let mut failed: SmallVec<[(bool, u8, Fault); 4]> = SmallVec::new();
+        for at in 0..fan.gather.plan().targets.len() {
+            let target = fan.gather.plan().targets[at];
+            if target.part == Part::Spare {
+                continue;
+            }
+            let number = u8::try_from(at).unwrap_or(NOBODY);
+            let sent = fan.send(target, ticket.leg(number), kind, &mut self.own, &self.mending.known, effects);
+            match sent {
+                Ok(()) => self.stats.add(Stat::remote_peer_failover_requests, target.stands_in.into()),
+                Err(error) => {
+                    let stands_alone = target.part == Part::Vote && fan.gather.plan().spare_of(at).is_none();
+                    failed.push((stands_alone, number, fault_of(error, target.peer)));
                 }
             }
-            at += 1;
+        }
+        failed.sort_by_key(|(stands_alone, ..)| *stands_alone);
+        for (n, (stands_alone, number, fault)) in failed.iter().enumerate() {
+            let Some(Entry { work: Work::Fan(fan), .. }) = self.in_flight.get_mut(ticket) else { return };
+            if *stands_alone && n + 1 < failed.len() {
+                fan.note_fault(*number, *fault, kind, &self.stats, effects);
+                continue;
+            }
+            let outcome = fan.on_fault(*number, *fault, kind, &self.stats, effects);
+            self.on_outcome(ticket, outcome, None, now, effects);
         }
     }
 
@@ -575,6 +594,33 @@ mod tests {
         let error = "=-ERR Peer: Peer Node refused connection (DC_QUORUM needs 2 of 3 racks of a, 1 answered; missing: \
                      r2 127.0.0.2:8101, r3 127.0.0.3:8101)";
         check(&[], "get k | 1:get k", "2:get k", &[(0, "A")], error);
+    }
+
+    #[test]
+    fn an_error_says_who_may_yet_answer_and_everybody_who_is_missing() {
+        let level = ConsistencyLevel::DcQuorum;
+        let told = |topology: &str, down: &[u32]| {
+            let mut coordinator = coordinator(topology, RouteSettings::default());
+            coordinator.control.set_write_consistency(level);
+            coordinator.connect(ClientId(0), Asker::Client, Moment(0));
+            let recorder = Recorder { down: down.to_vec(), ..Recorder::default() };
+            let mut recorder = ask_in(&mut coordinator, recorder, "set k v", |coordinator, request, recorder| {
+                coordinator.on_request(ClientId(0), request, Moment(0), recorder);
+            });
+            recorder.said.pop().unwrap_or_default()
+        };
+        let words = "=-ERR Peer: Peer Node is not connected (DC_QUORUM needs";
+        assert_eq!(
+            told("a/r1:0 a/r2:0 a/r3:0", &[1, 2]),
+            format!("{words} 2 of 3 racks of a, 0 answered, 1 not yet; missing: r2 127.0.0.2:8101, r3 127.0.0.3:8101)")
+        );
+        assert_eq!(
+            told("a/r1:0 a/r2:0 a/r3:0 a/r4:0 a/r5:0", &[1, 2, 3, 4]),
+            format!(
+                "{words} 3 of 5 racks of a, 0 answered, 1 not yet; missing: r2 127.0.0.2:8101, r3 127.0.0.3:8101, \
+                 r4 127.0.0.4:8101, r5 127.0.0.5:8101)"
+            )
+        );
     }
 
     #[test]

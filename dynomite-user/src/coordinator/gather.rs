@@ -236,6 +236,13 @@ impl Gather {
         if is_open && self.plan.part_of(at) == Part::Vote { self.decide(None) } else { self.late(false) }
     }
 
+    /// The same for one of several that fail together: the last one decides.
+    pub fn note_fault(&mut self, index: u8, fault: Fault) {
+        if let Some(vote @ Vote::Waiting) = self.votes.get_mut(usize::from(index)) {
+            *vote = Vote::Failed(fault);
+        }
+    }
+
     /// Those who were asked are slow: who else is there to be asked? Who is to answer alone counts as failed then, until it
     /// answers after all.
     pub fn widen(&mut self) -> Outcome {
@@ -346,6 +353,7 @@ impl Gather {
             racks: count.racks,
             needed: if self.plan.need == Need::One { 1 } else { count.quorum() },
             good: count.good,
+            waiting: count.pending - count.unasked,
             different: self.kept.iter().filter(good).count(),
             first_error: self
                 .kept
@@ -604,6 +612,8 @@ pub(super) struct Tally<'a> {
     pub racks: usize,
     pub needed: usize,
     pub good: usize,
+    /// They were asked, and may yet answer.
+    pub waiting: usize,
     pub different: usize,
     pub first_error: Option<Reply<'a>>,
     pub asked: usize,
