@@ -11,6 +11,8 @@ use super::*;
 
 pub(super) struct Everywhere {
     sets: Vec<Gather>,
+    /// Who is asked.
+    parts: SmallVec<[route::Target; 8]>,
     /// For every part the sets in which it votes, and its place there.
     votes: Vec<SmallVec<[(u32, u8); 2]>>,
     /// Sets whose level is not reached yet.
@@ -27,7 +29,7 @@ pub(super) struct Everywhere {
 
 impl Everywhere {
     /// `parts` are the nodes that are asked; each of the `plans` is a set of some of them.
-    fn new(parts: &[route::Target], plans: Vec<route::Plan>, level: ConsistencyLevel) -> Everywhere {
+    fn new(parts: SmallVec<[route::Target; 8]>, plans: Vec<route::Plan>, level: ConsistencyLevel) -> Everywhere {
         let mut votes = vec![SmallVec::new(); parts.len()];
         for (set, plan) in plans.iter().enumerate() {
             for (at, target) in plan.targets.iter().enumerate() {
@@ -38,7 +40,7 @@ impl Everywhere {
         }
         let sets: Vec<Gather> = plans.into_iter().map(|plan| Gather::new(plan, Judge::Whole, Vec::new())).collect();
         let open = sets.len();
-        Everywhere { sets, votes, open, lost: None, is_asking: true, answer: Vec::new(), is_error: false, level }
+        Everywhere { sets, parts, votes, open, lost: None, is_asking: true, answer: Vec::new(), is_error: false, level }
     }
 
     fn on_reply(&mut self, part: u32, reply: Reply<'_>) {
@@ -65,9 +67,13 @@ impl Everywhere {
         !self.is_asking && (self.open == 0 || self.lost.is_some())
     }
 
-    /// Does anybody wait for this part's reply?
-    fn counts(&self, part: u32) -> bool {
-        self.votes.get(part as usize).is_some_and(|votes| !votes.is_empty())
+    /// This node misses the write.
+    fn book_missed(&self, part: u32, stats: &Stats, effects: &mut impl Effects) {
+        let Some(target) = self.parts.get(part as usize) else { return };
+        stats.bump(Stat::writes_missed);
+        effects.count(target.peer, PeerStat::missed_writes);
+        // In another datacenter that does not vote nobody else hears of it.
+        stats.add(Stat::remote_peer_dropped_requests, self.votes[part as usize].is_empty().into());
     }
 }
 
@@ -88,26 +94,17 @@ impl Coordinator {
             self.refuse(client, request, &why, effects);
             return;
         }
-        let join = Join::Everywhere(Box::new(Everywhere::new(&all.targets, plans, level)));
+        let join = Join::Everywhere(Box::new(Everywhere::new(all.targets.clone(), plans, level)));
         let parent = self.open_parts(client, request, join, 0, now);
         for (number, target) in all.targets.iter().enumerate() {
             let task = self.part_task(parent, number, client, level);
             self.dispatch(request, route::Plan::of(*target), None, task, now, effects);
         }
-        if let Some((parent, everywhere)) = parent.and_then(|parent| Some((parent, self.everywhere_mut(parent)?))) {
+        let Some(parent) = parent else { return };
+        if let Some(everywhere) = everywhere_mut(&mut self.in_flight, parent) {
             everywhere.is_asking = false;
-            self.end_everywhere(parent, now, effects);
         }
-    }
-
-    fn everywhere_mut(&mut self, parent: Ticket) -> Option<&mut Everywhere> {
-        match &mut self.in_flight.get_mut(parent)?.work {
-            Work::Parts(parts) => match &mut parts.join {
-                Join::Everywhere(everywhere) => Some(everywhere),
-                _ => None,
-            },
-            _ => None,
-        }
+        self.end_everywhere(parent, now, effects);
     }
 
     /// A node has answered, or will not.
@@ -119,17 +116,17 @@ impl Coordinator {
         now: Moment,
         effects: &mut impl Effects,
     ) {
-        let Some(everywhere) = self.everywhere_mut(parent) else { return };
+        let Some(everywhere) = everywhere_mut(&mut self.in_flight, parent) else { return };
         everywhere.on_reply(part, reply);
-        if !everywhere.counts(part) && Fault::of_reply(&reply).is_some() {
-            self.stats.bump(Stat::remote_peer_dropped_requests);
+        if Fault::of_reply(&reply).is_some() {
+            everywhere.book_missed(part, &self.stats, effects);
         }
         self.end_everywhere(parent, now, effects);
     }
 
     /// Tells the outcome, if it is there.
     fn end_everywhere(&mut self, parent: Ticket, now: Moment, effects: &mut impl Effects) {
-        if !self.everywhere_mut(parent).is_some_and(|everywhere| everywhere.is_decided()) {
+        if !everywhere_mut(&mut self.in_flight, parent).is_some_and(|everywhere| everywhere.is_decided()) {
             return;
         }
         let Some(Entry { work: Work::Parts(parts), teller, finish, started, .. }) = self.in_flight.close(parent) else {
@@ -149,6 +146,16 @@ impl Coordinator {
         }
         let reply = Reply { frame: &everywhere.answer, is_error: everywhere.is_error };
         self.tell(teller, finish, started, reply, now, effects);
+    }
+}
+
+fn everywhere_mut(in_flight: &mut InFlight<Entry>, parent: Ticket) -> Option<&mut Everywhere> {
+    match &mut in_flight.get_mut(parent)?.work {
+        Work::Parts(parts) => match &mut parts.join {
+            Join::Everywhere(everywhere) => Some(everywhere),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
