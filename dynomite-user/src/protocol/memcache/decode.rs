@@ -86,8 +86,11 @@ impl Default for Decoder {
 
 impl Decoder {
     pub fn decode<'a>(&'a mut self, inbox: &'a [u8], limits: &Limits) -> Decoded<'a> {
-        if !std::mem::replace(&mut self.is_text, true) && inbox.first() == Some(&BINARY) {
-            return Decoded::Broken { error: NO_BINARY.to_vec() };
+        if !self.is_text && !inbox.is_empty() {
+            self.is_text = true;
+            if inbox[0] == BINARY {
+                return Decoded::Broken { error: NO_BINARY.to_vec() };
+            }
         }
         match self.state {
             State::Line { searched: 0 } => {
