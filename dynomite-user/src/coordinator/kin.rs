@@ -110,16 +110,20 @@ impl Coordinator {
                 return Ok(());
             }
         }
+        Err(self.not_sent(request, culprit.map(|target| target.peer)))
+    }
+
+    /// Why nothing was sent, because of a C node.
+    pub(super) fn not_sent(&self, request: &Request<'_>, culprit: Option<PeerId>) -> String {
         self.stats.bump(Stat::peer_untranslatable);
         self.stats.bump(Stat::client_refused_commands);
         let mut text = format!("Dynomite: '{}' was not sent: ", request.command.name);
-        let node = culprit.and_then(|target| self.topology.node(target.peer));
-        if let Some(node) = node {
+        if let Some(node) = culprit.and_then(|peer| self.topology.node(peer)) {
             let _ = write!(text, "{}:{} in rack {} of {}", node.host, node.port, node.rack, node.datacenter);
         }
         text.push_str(" runs C Dynomite, which has no such command, or not with these arguments");
         text.retain(|letter| !letter.is_control());
-        Err(text)
+        text
     }
 }
 

@@ -22,6 +22,7 @@ pub mod route;
 pub mod scripts;
 #[cfg(test)]
 mod testing;
+mod walk;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -321,7 +322,10 @@ impl Coordinator {
             }
             Routing::EveryOwner if !self.topology.is_alone() => {
                 self.count(request);
-                self.on_every_owner(client, request, now, effects);
+                match request.command.kind {
+                    Kind::Read => self.on_walk(client, request, now, effects),
+                    Kind::Write => self.on_every_node(client, request, now, effects),
+                }
                 Taken::Yes
             }
             Routing::Normal | Routing::OwnRack | Routing::Local | Routing::AllNodes | Routing::EveryOwner => {

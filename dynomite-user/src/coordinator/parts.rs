@@ -4,24 +4,23 @@
 use super::everywhere::Everywhere;
 use super::fan_out::Task;
 use super::in_flight::NO_DEADLINE;
+use super::walk::Walk;
 use super::*;
-use crate::protocol::commands::{Across, Keys};
+use crate::protocol::commands::Keys;
 use crate::protocol::merge::Merge;
-use crate::protocol::resp::cursor::Cursor;
 use crate::protocol::split;
 use crate::ring::together::{Reach, together};
 
 /// What waits for the replies of its parts.
 pub(super) struct Parts {
     pub join: Join,
-    replies: Vec<Vec<u8>>,
-    missing: usize,
+    pub replies: Vec<Vec<u8>>,
+    pub missing: usize,
 }
 
 pub(super) enum Join {
     Merge(Merge),
-    /// One step of a SCAN over so many owners.
-    Cursor(Cursor, usize),
+    Walk(Box<Walk>),
     Everywhere(Box<Everywhere>),
 }
 
@@ -86,58 +85,6 @@ impl Coordinator {
         true
     }
 
-    /// A request to every owner: KEYS, DBSIZE, or one step of a SCAN.
-    pub(super) fn on_every_owner(
-        &mut self,
-        client: ClientId,
-        request: &Request<'_>,
-        now: Moment,
-        effects: &mut impl Effects,
-    ) {
-        if request.command.kind == Kind::Write {
-            return self.on_every_node(client, request, now, effects);
-        }
-        if request.command.across == Across::Cursor {
-            return self.on_scan(client, request, now, effects);
-        }
-        let mut plans = route::every_owner(&self.topology, &|peer| effects.is_up(peer));
-        if let Err(why) = plans.iter_mut().try_for_each(|plan| self.suit(request, plan, client.0, effects)) {
-            self.refuse(client, request, &why, effects);
-            return;
-        }
-        let join = Join::Merge(Merge::whole(request.command.across));
-        let parent = self.open_parts(client, request, join, plans.len(), now);
-        for (number, plan) in plans.into_iter().enumerate() {
-            let task = self.part_task(parent, number, client, ConsistencyLevel::DcOne);
-            self.dispatch(request, plan, None, task, now, effects);
-        }
-    }
-
-    fn on_scan(&mut self, client: ClientId, request: &Request<'_>, now: Moment, effects: &mut impl Effects) {
-        let owners: Vec<PeerId> = match self.topology.own_datacenter().racks_from_nearest().next() {
-            Some(rack) => rack.nodes.clone(),
-            None => Vec::new(),
-        };
-        let Some(cursor) = Cursor::read(request) else {
-            self.refuse(client, request, "invalid cursor", effects);
-            return;
-        };
-        // An owner that is no more: its part of the walk is over.
-        let owner = owners.get(cursor.owner).copied().unwrap_or(PeerId::SELF);
-        let mut plan = route::Plan::of(route::Target::vote(owner, 0));
-        if let Err(why) = self.suit(request, &mut plan, client.0, effects) {
-            self.refuse(client, request, &why, effects);
-            return;
-        }
-        let parent = self.open_parts(client, request, Join::Cursor(cursor, owners.len()), 1, now);
-        let mut frame = self.spare.empty();
-        cursor.frame(request, &mut frame);
-        let part = Request { frame: &frame, ..*request };
-        let task = self.part_task(parent, 0, client, ConsistencyLevel::DcOne);
-        self.dispatch(&part, plan, None, task, now, effects);
-        self.spare.keep(frame);
-    }
-
     pub(super) fn open_parts(
         &mut self,
         client: ClientId,
@@ -185,7 +132,12 @@ impl Coordinator {
         if let Join::Everywhere(_) = parts.join {
             return self.on_everywhere(parent, number, reply, now, effects);
         }
-        let Some(slot) = parts.replies.get_mut(number as usize) else { return };
+        let first = if let Join::Walk(walk) = &parts.join { walk.first } else { 0 };
+        let Some(place) = number.checked_sub(first) else { return };
+        if let (Join::Walk(_), Some(fault)) = (&parts.join, Fault::of_reply(&reply)) {
+            return self.walk_on(parent, number, fault, now, effects);
+        }
+        let Some(slot) = parts.replies.get_mut(place as usize) else { return };
         *slot = self.spare.copy_of(reply.frame);
         parts.missing -= 1;
         if parts.missing > 0 {
@@ -194,13 +146,11 @@ impl Coordinator {
         let Some(entry) = self.in_flight.close(parent) else { return };
         let Work::Parts(parts) = entry.work else { return };
         let mut whole = self.spare.empty();
+        let replies: Vec<&[u8]> = parts.replies.iter().map(Vec::as_slice).collect();
         match parts.join {
-            Join::Merge(merge) => {
-                let replies: Vec<&[u8]> = parts.replies.iter().map(Vec::as_slice).collect();
-                merge.merge(&replies, &mut whole);
-            }
+            Join::Merge(merge) => merge.merge(&replies, &mut whole),
+            Join::Walk(walk) => walk.join(&replies, &mut whole),
             Join::Everywhere(_) => return,
-            Join::Cursor(cursor, owners) => cursor.reply(&parts.replies[0], owners, &mut whole),
         }
         let is_error = whole.starts_with(b"-");
         self.tell(entry.teller, entry.finish, entry.started, Reply { frame: &whole, is_error }, now, effects);

@@ -52,6 +52,8 @@ pub struct Recorder {
     /// In order: what the datastore was asked (the frame), what peers were asked (`1:` or `1>` before it), and what
     /// clients were told (`=` before it).
     pub said: Vec<String>,
+    /// What clients were told, as it was told.
+    pub told: Vec<u8>,
     /// The legs of what was asked, in the same order.
     pub legs: Vec<Leg>,
     pub datastore_is_down: bool,
@@ -66,6 +68,7 @@ impl Default for Recorder {
     fn default() -> Recorder {
         Recorder {
             said: Vec::new(),
+            told: Vec::new(),
             legs: Vec::new(),
             datastore_is_down: false,
             down: Vec::new(),
@@ -107,6 +110,7 @@ impl Effects for Recorder {
     fn drop_private(&mut self, _: ClientId) {}
 
     fn to_client(&mut self, _: ClientId, reply: &[u8]) {
+        self.told.extend_from_slice(reply);
         self.said.push(format!("={}", text(reply)));
     }
 

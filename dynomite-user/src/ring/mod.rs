@@ -3,6 +3,7 @@
 pub mod continuum;
 pub mod describe;
 pub mod hash;
+pub mod places;
 pub mod snitch;
 pub mod together;
 pub mod token;

@@ -1,5 +1,6 @@
 //! One keyspace over many nodes: what asks for all of it, and what cannot be asked where keys have different owners.
 
+use dynomite_tests::address::PEER_PORT;
 use dynomite_tests::resp::walk;
 use dynomite_tests::{Client, Cluster, Shape, Value, until};
 
@@ -44,6 +45,35 @@ fn all_keys_are_found_through_any_node() {
     for datastore in &mut cluster.datastores() {
         until("it is empty", || datastore.ask("DBSIZE") == Value::Integer(0));
     }
+}
+
+#[test]
+fn all_keys_are_found_while_a_datastore_is_away() {
+    let Some(mut cluster) = start(&["write_consistency: dc_safe_quorum"]) else { return };
+    let mut client = cluster.client(0);
+    let mut keys: Vec<String> = (0..300).map(|n| format!("key:{n}")).collect();
+    keys.sort();
+    for key in &keys {
+        assert_eq!(client.ask(&format!("SET {key} v")), Value::ok());
+    }
+    let mut step = |cursor: &str| client.ask(&format!("SCAN {cursor} COUNT 20"));
+    let first = step("0").elements().to_vec();
+    // The node is there; what it stands before is not.
+    cluster.members[1].datastore.as_mut().expect("it has one").kill();
+    let onward = first[0].text();
+    let rest = walk(|cursor| step(if cursor == "0" { &onward } else { cursor }));
+    let mut found = [first[1].elements(), &rest].concat().iter().map(Value::text).collect::<Vec<_>>();
+    found.sort();
+    found.dedup();
+    assert_eq!(found, keys);
+    assert_eq!(client.ask("DBSIZE"), Value::Integer(300));
+    assert_eq!(names(&client.ask("KEYS *")), keys);
+    assert!(cluster.members[0].node.stat("reads_failed_over") > 0);
+    let lost = client.ask("FLUSHALL").text();
+    let missing = format!("missing: rack0 {}", cluster.members[1].place.host.port(PEER_PORT));
+    assert!(lost.contains("(DC_SAFE_QUORUM needs 2 of 2 racks of dc0, ") && lost.contains(&missing), "{lost}");
+    assert_eq!(client.ask("DYNO_CONFIG:CONN_CONSISTENCY DC_ONE"), Value::ok());
+    assert_eq!(client.ask("FLUSHALL"), Value::ok());
 }
 
 #[test]
