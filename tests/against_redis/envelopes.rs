@@ -23,6 +23,11 @@ const SCRIPTS: &[&str] = &[
     "return {ok = 'FINE'}",
     "return {err = 'BAD thing'}",
     "return redis.error_reply('MY error')",
+    "return {err = 'BAD'}",
+    "return {err = 'BAD', ok = 'FINE'}",
+    "return {err = ''}",
+    "return redis.error_reply('BAD')",
+    "return redis.error_reply('-BAD')",
     "return redis.status_reply('PONG')",
     "return {redis.status_reply('PONG'), {redis.error_reply('MY error')}}",
     "return {{err = 'several\\r\\nlines'}, {ok = 'a\\nb'}}",
@@ -55,6 +60,7 @@ fn the_reply_in_the_end_is_the_scripts_own() {
         assert_eq!(unveil(&reply).escape_ascii().to_string(), plain.escape_ascii().to_string(), "{script}");
         let nests = reply.starts_with(b"*") && !reply.starts_with(b"*1\r\n$");
         assert!(!nests, "{script}: {}", reply.escape_ascii());
+        assert!(!reply.starts_with(b"-") || reply.contains(&b' '), "{script}: {}", reply.escape_ascii());
     }
     // An error inside of the script names the script that ran, so only how it begins is the same.
     for script in ["return redis.call('lrange')", "error('x')", "return no_such_thing", "return ("] {

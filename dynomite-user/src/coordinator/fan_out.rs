@@ -46,8 +46,11 @@ impl Fan {
 
     /// A target's reply, out of its envelope.
     pub fn unveil<'a>(&self, number: u8, reply: Reply<'a>) -> Reply<'a> {
-        let frame = if self.enveloped.contains(&number) { c_peer::unveil(reply.frame) } else { reply.frame };
-        Reply { frame, ..reply }
+        if !self.enveloped.contains(&number) {
+            return reply;
+        }
+        let frame = c_peer::unveil(reply.frame);
+        Reply { frame, is_error: frame.starts_with(b"-") }
     }
 
     /// Does a target say that it does not know the script by its digest?

@@ -11,7 +11,8 @@ use super::resp::head::{Head, number};
 const KEY_BYTES_MAX: usize = 16_319;
 
 /// What follows a client's script that has become a function: its result `r` as a reply that a C peer's parser
-/// understands. An array, whatever is in it, is written as one string, the only element of another one.
+/// understands. An array, whatever is in it, is written as one string, the only element of another one. So is an error
+/// without a blank: such a parser looks for one, and takes the reply behind it for the rest of the error.
 const ENVELOPE: &str = include_str!("c_reply.lua");
 
 /// Runs whatever it is given.

@@ -1,4 +1,6 @@
-if type(r)~='table' or type(rawget(r,'err'))=='string' or type(rawget(r,'ok'))=='string' then return r end
+if type(r)~='table' then return r end
+local e=rawget(r,'err')
+if type(e)=='string' and string.find(e,' ',1,true) or type(e)~='string' and type(rawget(r,'ok'))=='string' then return r end
 local function w(v)
 local t=type(v)
 if t=='string' then return '$'..#v..'\r\n'..v..'\r\n' end
