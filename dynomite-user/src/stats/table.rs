@@ -181,8 +181,8 @@ stats! {
         peer_untranslatable, Counter, "requests refused because the owner's version could not digest them";
         state_refused, Counter, "requests refused: the node's state keeps them from its datastore";
         writes_parked, Gauge, "writes that wait for the node's state to let them at its datastore";
-        reads_failed_over, Counter, "reads answered by another rack or datacenter than the first choice";
-        reads_failed_over_dc, Counter, "of these, answered by another datacenter";
+        reads_failed_over, Counter, "reads sent to another rack or datacenter because the first choice failed or was slow";
+        reads_failed_over_dc, Counter, "of these, sent to another datacenter";
         writes_missed, Counter, "writes that a replica did not confirm, though others were asked: it was away, failed, or was late";
         split_requests, Counter, "requests split over several owners";
         quorum_reads_widened, Counter, "replicas asked beyond a quorum: one of it failed, was slow, or said something else";

@@ -137,7 +137,7 @@ impl Pair {
             let stored = words.iter().rposition(|word| word.eq_ignore_ascii_case(b"STORE")).map(|store| store + 1);
             let left = match *name {
                 "spop" | "zremrangebylex" | "zrangestore" => words.get(1),
-                "sort store" => stored.and_then(|key| words.get(key)),
+                "sort" | "sort store" => stored.and_then(|key| words.get(key)),
                 _ => None,
             };
             if let Some(key) = left.cloned() {
