@@ -249,6 +249,12 @@ mod tests {
     }
 
     #[test]
+    fn a_single_replica_has_a_name_too() {
+        let missing = "(DC_ONE needs 1 of 1 racks of a, 0 answered; missing: r1 127.0.0.2:8101)";
+        check("a/r1:9 a/r1:99", "dc_one", &[], "0 1!", &format!("{GONE} {missing}"));
+    }
+
+    #[test]
     fn racks_may_cut_the_ring_at_different_places() {
         let topology = "a/r1:9 a/r1:99 a/r2:50 a/r2:0 a/r3:7";
         // Between 9 and 50 lie the keys of 1, 2 and 4.

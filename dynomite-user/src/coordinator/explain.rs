@@ -22,7 +22,8 @@ pub(super) fn write(
 ) {
     let tally = gather.tally(datacenter);
     let mut details = String::new();
-    if tally.asked > 1 {
+    // A node that is alone has nobody to name.
+    if tally.asked > 1 || !topology.is_alone() {
         details = format!(" ({level} needs {} of {} racks", tally.needed, tally.racks);
         if let Some(datacenter) = topology.datacenters().get(usize::from(datacenter)) {
             let _ = write!(details, " of {}", datacenter.name);

@@ -359,7 +359,11 @@ fn check_error(script: &str, level: ConsistencyLevel, expected: &str) {
 #[test]
 fn errors_say_what_was_missing() {
     use ConsistencyLevel::*;
-    check_error("dc_one r1=~", DcOne, "-ERR Peer: Peer Node is not connected");
+    check_error(
+        "dc_one r1=~",
+        DcOne,
+        "-ERR Peer: Peer Node is not connected (DC_ONE needs 1 of 1 racks of dc1, 0 answered; missing: r1 127.0.0.1:8101)",
+    );
     check_error(
         "dc_one r1=~ r2=- r3=-",
         DcOne,
