@@ -501,6 +501,9 @@ impl Coordinator {
         let teller = std::mem::replace(&mut entry.teller, Teller::Nobody);
         let (finish, started) = (entry.finish, entry.started);
         let Work::Fan(fan) = &entry.work else { return };
+        if let Some(repair) = fan.repair.as_ref().filter(|_| entry.kind == Kind::Write) {
+            self.mending.told(repair);
+        }
         match (answer, this) {
             (Answer::This, Some(reply)) if fan.repair.is_none() => {
                 self.tell(teller, finish, started, reply, now, effects);

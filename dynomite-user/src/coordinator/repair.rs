@@ -9,8 +9,9 @@
 //!   again when everything under way has arrived or was given up.
 //! - A write that a replica skipped for a later one of ours is as good as done there: the later one overwrites it. It may
 //!   come first, if somebody else's read repair brings it along.
-//! - A write that most replicas skipped, because another clock was ahead of ours, is sent again with a later time; not if a
-//!   later write of the same key is under way by then, which it would overwrite.
+//! - A write that most replicas skipped, because another clock was ahead of ours, is sent again with a later time. So is a
+//!   later write of the same key that is under way by then, and would be overwritten. If that one must not be executed
+//!   twice, or was acknowledged already, the earlier one is lost instead.
 //! - A removal that every replica confirmed is forgotten by all of them, once no older write can be under way any more.
 
 mod times;
@@ -127,6 +128,11 @@ enum Later {
 impl Mending {
     pub fn wakes_at(&self) -> Option<Moment> {
         self.later.front().map(|(at, _)| *at)
+    }
+
+    /// A client was told that its write is done.
+    pub fn told(&mut self, repair: &Repair) {
+        self.writing.tell(repair);
     }
 
     fn look_later(&mut self, at: Moment, look: Box<Fan>) {
@@ -304,16 +310,17 @@ impl Coordinator {
             return false;
         }
         let late = |frame| repair.rewrite.too_late(frame);
-        let Some(newer) = answers().filter_map(late).max() else { return false };
+        let passed_by = self.mending.writing.passed_by(repair);
+        let Some(newer) = answers().filter_map(late).chain(passed_by).max() else { return false };
         self.mending.times.see(&repair.tokens, newer);
         let is_agreed = matches!(outcome, Outcome::Won { agreed: true, .. });
-        let is_done = is_agreed && winner.is_some_and(|frame| late(frame).is_none());
+        let is_done = is_agreed && passed_by.is_none() && winner.is_some_and(|frame| late(frame).is_none());
         if is_done || matches!(entry.teller, Teller::Nobody) {
             return false;
         }
         let teller = std::mem::replace(&mut entry.teller, Teller::Nobody);
         let (finish, kind, started) = (entry.finish, entry.kind, entry.started);
-        if repair.tries == TRIES_MAX || self.mending.writing.is_overtaken(repair) {
+        if repair.tries == TRIES_MAX || !self.mending.writing.may_come_again(repair) {
             let mut error = self.spare.empty();
             write_error(Protocol::Resp, &format!("{}: newer writes of the key", Fault::NoQuorum.text()), &mut error);
             self.stats.bump(Stat::quorum_lost);

@@ -65,43 +65,90 @@ impl Slot {
 /// Keys that are being written, by their tokens.
 #[derive(Default)]
 pub(super) struct Writing {
-    pub keys: BTreeMap<u32, Given>,
+    pub keys: BTreeMap<u32, Writes>,
 }
 
-/// Times that writes of one key were given first, which is the order in which they were asked, and how many of these are
-/// under way. Those behind one that is under way are kept: milliseconds, so that they are not many.
-pub(super) type Given = VecDeque<(u64, usize)>;
+/// Writes of one key, in the order in which they were asked. Those behind one that is under way are kept: milliseconds, so
+/// that they are not many.
+#[derive(Default)]
+pub(super) struct Writes {
+    pub asked: VecDeque<Write>,
+    /// Times under which some were sent again, with the times that these were given first.
+    again: Vec<(u64, u64)>,
+}
+
+/// All that were given the same time first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    pub first: u64,
+    /// So many are under way.
+    pub count: usize,
+    /// They may be executed once more without a difference to anybody: none is told how often it was, nor was told yet.
+    may_come_again: bool,
+}
 
 impl Writing {
     pub fn begin(&mut self, repair: &Repair) {
+        let time = repair.spelled.call.time();
         for token in &repair.tokens {
-            let given = self.keys.entry(*token).or_default();
-            match given.binary_search_by_key(&repair.first, |(time, _)| *time) {
-                Ok(at) => given[at].1 += 1,
-                Err(at) => given.insert(at, (repair.first, 1)),
+            let writes = self.keys.entry(*token).or_default();
+            let may_come_again = repair.rewrite.says_ok;
+            match writes.asked.binary_search_by_key(&repair.first, |write| write.first) {
+                Ok(at) => {
+                    writes.asked[at].count += 1;
+                    writes.asked[at].may_come_again &= may_come_again;
+                }
+                Err(at) => writes.asked.insert(at, Write { first: repair.first, count: 1, may_come_again }),
+            }
+            if time != repair.first {
+                writes.again.push((repair.first, time));
+            }
+        }
+    }
+
+    /// A client was told that it is done.
+    pub fn tell(&mut self, repair: &Repair) {
+        for token in &repair.tokens {
+            if let Some(writes) = self.keys.get_mut(token)
+                && let Ok(at) = writes.asked.binary_search_by_key(&repair.first, |write| write.first)
+            {
+                writes.asked[at].may_come_again = false;
             }
         }
     }
 
     pub fn end(&mut self, repair: &Repair) {
         for token in &repair.tokens {
-            let Some(given) = self.keys.get_mut(token) else { continue };
-            if let Ok(at) = given.binary_search_by_key(&repair.first, |(time, _)| *time) {
-                given[at].1 -= 1;
+            let Some(writes) = self.keys.get_mut(token) else { continue };
+            if let Ok(at) = writes.asked.binary_search_by_key(&repair.first, |write| write.first) {
+                writes.asked[at].count -= 1;
             }
-            while given.front().is_some_and(|(_, count)| *count == 0) {
-                given.pop_front();
+            while writes.asked.front().is_some_and(|write| write.count == 0) {
+                writes.asked.pop_front();
             }
-            if given.is_empty() {
-                self.keys.remove(token);
+            match writes.asked.front() {
+                // Whatever is under way has a time at or above its first one.
+                Some(front) => writes.again.retain(|(_, time)| *time > front.first),
+                None => _ = self.keys.remove(token),
             }
         }
     }
 
-    /// Was one of its keys written again since?
-    pub fn is_overtaken(&self, repair: &Repair) -> bool {
-        let last = |token| self.keys.get(token).and_then(|given: &Given| given.back()).map_or(0, |(time, _)| *time);
-        repair.tokens.iter().any(|token| last(token) > repair.first)
+    /// May it be sent under a later time? Not if one of its keys was written again since, by what it would overwrite then.
+    pub fn may_come_again(&self, repair: &Repair) -> bool {
+        let writes = repair.tokens.iter().filter_map(|token| self.keys.get(token));
+        let mut later = writes.flat_map(|writes| &writes.asked).filter(|write| write.first > repair.first);
+        later.all(|write| write.may_come_again)
+    }
+
+    /// The latest time under which a write that was asked before this one was sent again, if that is behind this one's: it
+    /// would stay in its place.
+    pub fn passed_by(&self, repair: &Repair) -> Option<u64> {
+        let own = repair.spelled.call.time();
+        let writes = repair.tokens.iter().filter_map(|token| self.keys.get(token));
+        let again =
+            writes.flat_map(|writes| &writes.again).filter(|(first, time)| *first < repair.first && *time > own);
+        again.map(|(_, time)| *time).max()
     }
 
     /// Does the reply say that it was skipped, and only for later writes of ours?
@@ -109,7 +156,10 @@ impl Writing {
         let Some(mut times) = repair.rewrite.late_behind(reply.frame) else { return false };
         let own = repair.spelled.call.time();
         times.all(|time| {
-            let gave = |given: &Given| given.binary_search_by_key(&time, |(time, _)| *time).is_ok();
+            let gave = |writes: &Writes| {
+                let is_first = writes.asked.binary_search_by_key(&time, |write| write.first).is_ok();
+                is_first || writes.again.iter().any(|(first, again)| *again == time && *first > repair.first)
+            };
             time > own && repair.tokens.iter().any(|token| self.keys.get(token).is_some_and(gave))
         })
     }
