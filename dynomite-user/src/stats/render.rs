@@ -41,8 +41,8 @@ pub struct Section {
     pub entries: Vec<Entry>,
 }
 
-/// Entries that differ only in their labels must follow each other. In the JSON the first label is part of the name, and
-/// must tell them apart.
+/// Entries that differ only in their labels must follow each other. In the JSON labels are part of the name, but for those
+/// that only tell more of the first: `peer_rack` behind `peer`.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub name: &'static str,
@@ -176,7 +176,7 @@ pub fn info(registry: &Registry, identity: &Identity, process: &Process, section
     for section in sections {
         let _ = write!(out, ",\n{}: {{", quoted(section.name));
         for (index, entry) in section.entries.iter().enumerate() {
-            let label = entry.labels.first().map_or(String::new(), |(_, value)| format!("_{value}"));
+            let label = told_apart_by(&entry.labels);
             let name = |figure: &str| quoted(&format!("{}{figure}{label}", entry.name));
             out.push_str(if index == 0 { "" } else { ",\n" });
             let _ = match &entry.value {
@@ -192,6 +192,13 @@ pub fn info(registry: &Registry, identity: &Identity, process: &Process, section
     }
     out.push_str("}\n");
     out
+}
+
+fn told_apart_by(labels: &[(&str, String)]) -> String {
+    let tells_more = |label: &str| {
+        labels.first().is_some_and(|(first, _)| label.strip_prefix(first).is_some_and(|rest| rest.starts_with('_')))
+    };
+    labels.iter().filter(|(label, _)| !tells_more(label)).map(|(_, value)| format!("_{value}")).collect()
 }
 
 fn numbers(out: &mut String, registry: &Registry, scope: Scope, separator: &str) {
@@ -397,11 +404,16 @@ mod tests {
         kernel.text("mode", "the mode", "off \"really\"");
         kernel.counter("passes", "requests passed, by reason", 3);
         kernel.labelled("reason", "not_owner");
+        kernel.gauge("seen", "of one", 4);
+        for (label, value) in [("peer", "one"), ("peer_rack", "r"), ("class", "c")] {
+            kernel.labelled(label, value);
+        }
         let document = info(&Registry::new(1), &names, &Process::default(), &[kernel, Section::new("empty")]);
         let value: serde_json::Value = serde_json::from_str(&document).expect("JSON");
         assert_eq!(value["rack"], "r\"1\\");
         assert_eq!(value["p\n"]["127.0.0.1:29379"]["redis_req_get"], 0);
         assert_eq!(value["kernel"]["passes_not_owner"], 3);
+        assert_eq!(value["kernel"]["seen_one_c"], 4);
         assert_eq!(value["kernel"]["mode"], "off \"really\"");
     }
 
