@@ -311,8 +311,8 @@ pub const KERNEL: &[Row] = rows! {
         "auto: what the probe proves. off: user space alone. required: do not start without.",
         |config, value| config.kernel.mode = choose(value.text(), KernelMode::parse, KernelMode::NAMES)?;
     "interface" Words, Absent("[eth0]"),
-        "Network interfaces whose packets to our ports are counted and guarded (XDP). None: no guard.",
-        |config, value| interface(&mut config.kernel.interfaces, value.text());
+        "Network interfaces whose packets to our ports are counted and guarded (XDP), whenever they are there. None: no guard.",
+        |config, value| interface(&mut config.kernel.interfaces, value.text())?;
     "xdp" Choice(Xdp::NAMES), Is("auto"),
         "How the guard attaches. auto: native, else generic.",
         |config, value| config.kernel.xdp = choose(value.text(), Xdp::parse, Xdp::NAMES)?;
@@ -361,11 +361,18 @@ fn choose<T>(text: &str, parse: fn(&str) -> Option<T>, names: &[&str]) -> Result
     parse(text).ok_or_else(|| Reason::of(format!("must be one of '{}'", names.join("' '"))))
 }
 
+/// Linux' own limit, and a zero behind it.
+const INTERFACE_BYTES_MAX: usize = 15;
+
 /// Twice the same is once.
-fn interface(known: &mut Vec<String>, name: &str) {
+fn interface(known: &mut Vec<String>, name: &str) -> Result<(), Reason> {
+    if name.len() > INTERFACE_BYTES_MAX {
+        return Err(Reason::of(format!("has '{name}': names of interfaces have at most {INTERFACE_BYTES_MAX} bytes")));
+    }
     if !known.iter().any(|known| known == name) {
         known.push(name.to_owned());
     }
+    Ok(())
 }
 
 fn mbuf_size(bytes: u64) -> Result<usize, Reason> {

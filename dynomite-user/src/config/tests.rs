@@ -245,6 +245,15 @@ fn listeners_do_not_collide() {
 }
 
 #[test]
+fn interfaces_have_names_that_linux_knows() {
+    config("kernel: {interface: [abcdefghijklmno, eth0]}");
+    refused(
+        "kernel: {interface: [eth0, abcdefghijklmnop]}",
+        &["line 6: directive \"interface\" has 'abcdefghijklmnop': names of interfaces have at most 15 bytes"],
+    );
+}
+
+#[test]
 fn warnings_name_what_has_no_effect() {
     warned("kernel: {guard: enforce}", &["line 6: directive \"guard\" has no effect without \"interface\""]);
     warned("kernel: {guard: enforce, interface: eth0}", &[]);
