@@ -2,6 +2,7 @@
 //! Owns: the map that they say it in. Knows nothing of: what they say.
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::os::fd::AsRawFd;
 use std::thread;
 
@@ -70,12 +71,35 @@ impl Log for ToTracing {
     }
 
     fn log(&self, record: &Record<'_>) {
+        let line = readable(&record.args().to_string());
         match record.level() {
-            Level::Error => tracing::error!("kernel: {}", record.args()),
-            Level::Warn => tracing::warn!("kernel: {}", record.args()),
-            _ => tracing::info!("kernel: {}", record.args()),
+            Level::Error => tracing::error!("kernel: {line}"),
+            Level::Warn => tracing::warn!("kernel: {line}"),
+            _ => tracing::info!("kernel: {line}"),
         }
     }
 
     fn flush(&self) {}
+}
+
+/// The programs know IPv4 addresses in six's clothes; people do not.
+fn readable(line: &str) -> String {
+    let word = |word: &str| match word.parse::<Ipv6Addr>() {
+        Ok(address) => address.to_canonical().to_string(),
+        Err(_) => word.to_owned(),
+    };
+    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn addresses_are_shown_as_people_know_them() {
+        let check = |line, expected| assert_eq!(readable(line), expected);
+        check("guard: ::ffff:10.0.0.1 is no member", "guard: 10.0.0.1 is no member");
+        check("guard: fd00::ffff:1 is no member", "guard: fd00::ffff:1 is no member");
+        check("two  spaces: 7", "two  spaces: 7");
+    }
 }
