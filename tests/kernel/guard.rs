@@ -37,24 +37,36 @@ struct Cable {
     far: Netns,
 }
 
+const LAY: &str = "link add eth0 type veth peer name cable";
+
 impl Cable {
     /// `None`: it cannot be had here; said aloud.
     fn new() -> Option<Cable> {
         crate::cgroup()?;
         let cable = Cable { near: Arc::new(Netns::new()?), far: Netns::new()? };
-        if let Err(error) = cable.near.try_ip("link add eth0 type veth peer name cable") {
+        if let Err(error) = cable.near.try_ip(LAY) {
             skip(&format!("no veth interfaces here: {}", error.trim()));
             return None;
         }
-        cable.near.ip(&format!("link set cable netns {} name eth0", cable.far.pid()));
-        for (machine, all) in [(&*cable.near, &[NODE][..]), (&cable.far, &[MEMBER, STRANGER])] {
+        cable.connect_ends();
+        Some(cable)
+    }
+
+    /// Anew, where there is none.
+    fn lay(&self) {
+        self.near.ip(LAY);
+        self.connect_ends();
+    }
+
+    fn connect_ends(&self) {
+        self.near.ip(&format!("link set cable netns {} name eth0", self.far.pid()));
+        for (machine, all) in [(&*self.near, &[NODE][..]), (&self.far, &[MEMBER, STRANGER])] {
             for [four, six] in all {
                 machine.ip(&format!("address add {four}/24 dev eth0"));
                 machine.ip(&format!("address add {six}/64 dev eth0 nodad"));
             }
             machine.ip("link set eth0 up");
         }
-        Some(cable)
     }
 
     /// Frames, as they are, from the far end.
@@ -81,7 +93,7 @@ impl Cable {
         })
     }
 
-    fn attach(&self, guard: &mut Guard, place: Option<Place>) -> Result<Place, NotAttached> {
+    fn attach(&self, guard: &Guard, place: Option<Place>) -> Result<Place, NotAttached> {
         self.near.within(|| guard.attach("eth0", place))
     }
 }
@@ -104,8 +116,8 @@ fn packets(guard: &Guard, class: Class, ruling: Ruling) -> (u64, u64) {
 
 fn check_counts(place: Option<Place>) {
     let Some(cable) = Cable::new() else { return };
-    let mut guard = guard(Mode::Observe, 0);
-    cable.attach(&mut guard, place).unwrap_or_else(|error| panic!("{error}"));
+    let guard = guard(Mode::Observe, 0);
+    cable.attach(&guard, place).unwrap_or_else(|error| panic!("{error}"));
     let mut expected: Vec<(Class, Ruling, (u64, u64))> = Vec::new();
     let mut frames = Vec::new();
     let mut send = |times: u64, recipe: Recipe<'static>, counted: Option<(Class, Ruling)>| {
@@ -223,8 +235,8 @@ const DROPPED: Duration = Duration::from_millis(700);
 
 fn check_enforce(place: Place) {
     let Some(cable) = Cable::new() else { return };
-    let mut guard = guard(Mode::Enforce, 5);
-    cable.attach(&mut guard, Some(place)).unwrap_or_else(|error| panic!("{error}"));
+    let guard = guard(Mode::Enforce, 5);
+    cable.attach(&guard, Some(place)).unwrap_or_else(|error| panic!("{error}"));
     for family in 0..2 {
         let listeners = cable.near.within(|| {
             [CLIENT_PORT, PEER_PORT, 4444].map(|port| TcpListener::bind((ip(NODE[family]), port)).expect("a port"))
@@ -269,16 +281,16 @@ fn strangers_are_dropped_generically() {
 #[test]
 fn somebody_elses_program_stays() {
     let Some(cable) = Cable::new() else { return };
-    let (mut first, mut second) = (guard(Mode::Observe, 0), guard(Mode::Observe, 0));
+    let (first, second) = (guard(Mode::Observe, 0), guard(Mode::Observe, 0));
     for place in [Place::Native, Place::Generic] {
-        cable.attach(&mut first, Some(place)).unwrap_or_else(|error| panic!("{error}"));
+        cable.attach(&first, Some(place)).unwrap_or_else(|error| panic!("{error}"));
         for other in [None, Some(Place::Native), Some(Place::Generic)] {
-            let refused = cable.attach(&mut second, other);
+            let refused = cable.attach(&second, other);
             assert!(matches!(refused, Err(NotAttached::Taken)), "{place:?} {other:?}: {refused:?}");
         }
         first.detach();
     }
-    assert_eq!(cable.attach(&mut second, None).ok(), Some(Place::Native), "veth can");
+    assert_eq!(cable.attach(&second, None).ok(), Some(Place::Native), "veth can");
     assert!(matches!(cable.near.within(|| second.attach("eth7", None)), Err(NotAttached::Missing)));
     let loopback = cable.near.within(|| second.attach("lo", Some(Place::Native)));
     assert!(matches!(loopback, Err(NotAttached::Refused(Place::Native, _))), "{loopback:?}");
@@ -298,8 +310,8 @@ fn node(cable: &Cable, kernel: &str) -> Settings {
 }
 
 fn is_taken(cable: &Cable) -> bool {
-    let mut other = guard(Mode::Observe, 0);
-    matches!(cable.attach(&mut other, None), Err(NotAttached::Taken))
+    let other = guard(Mode::Observe, 0);
+    matches!(cable.attach(&other, None), Err(NotAttached::Taken))
 }
 
 #[test]
@@ -329,22 +341,51 @@ fn a_node_guards_and_lets_go_when_it_ends() {
             assert!(about.contains(part), "no {part} in {about}");
         }
         assert!(node.log().contains("guard: not at eth7: there is no such interface"), "{}", node.log());
-        let said = format!("kernel: guard: ::ffff:{} is no member, and connects to the peer port", STRANGER[0]);
+        let said = format!("kernel: guard: {} is no member, and connects to the peer port", STRANGER[0]);
         until("the program's words are in the log", || node.log().contains(&said));
-        node.get("/kernel/off");
-        cable.connect(STRANGER[0], peer_port, TIMEOUT).expect("it is off");
-        node.get("/kernel/on");
-        cable.connect(STRANGER[0], peer_port, DROPPED).expect_err("it is on again");
+        assert!(node.get("/kernel/off").starts_with("OK"));
+        cable.connect(STRANGER[0], peer_port, DROPPED).expect_err("it stays, whatever is switched off");
         ends(&mut node);
         assert!(holds_within(TIMEOUT, || !is_taken(&cable)), "the program is still there");
     }
 }
 
+/// The guard is where its interface is, and the node never says otherwise.
+#[test]
+fn a_guard_comes_back_with_its_interface() {
+    let Some(cable) = Cable::new() else { return };
+    // Whatever becomes of its interface, it has its address.
+    cable.near.ip(&format!("address add {}/32 dev lo", NODE[0]));
+    let node = Node::start(node(&cable, "mode: auto, interface: eth0, guard: enforce"));
+    let peer_port = node.peer_address();
+    let is = |text: &str| node.get("/kernel").contains(text);
+    cable.connect(STRANGER[0], peer_port, DROPPED).expect_err("a stranger");
+    cable.near.ip("link set eth0 down");
+    cable.near.ip("link set eth0 name eth1");
+    cable.near.ip("link set eth1 up");
+    cable.connect(STRANGER[0], peer_port, DROPPED).expect_err("by another name, it is the same");
+    cable.near.ip("link delete eth1");
+    until("it says that it is gone", || is("there is no such interface") && is("\"on\": false"));
+    assert!(node.get("/metrics").contains("guard_on{") && node.get("/info").contains("\"guard_on_eth0\":0"));
+    assert!(node.log().contains("guard: lost eth0: there is no such interface"), "{}", node.log());
+    cable.lay();
+    until("it is there again", || is("\"on\": true") && is("\"xdp\": \"native\""));
+    assert!(node.log().contains("guard: enforces at eth0, native"));
+    cable.connect(STRANGER[0], peer_port, DROPPED).expect_err("a stranger");
+    cable.connect(MEMBER[0], peer_port, TIMEOUT).expect("a member");
+    let counted = |reason: &str| {
+        let info = node.get("/info");
+        let at = info.find(&format!("\"guard_packets_eth0_peer_{reason}\":")).expect("it is counted");
+        info[at..].split([':', ',', '}']).nth(1).and_then(|text| text.trim().parse::<u64>().ok()).expect("a number")
+    };
+    assert!(counted("drop_stranger") >= 3, "with those of before");
+}
+
 #[test]
 fn a_node_that_requires_a_guard_does_not_start_without() {
     let Some(cable) = Cable::new() else { return };
-    let mut first = guard(Mode::Observe, 0);
-    cable.attach(&mut first, None).unwrap_or_else(|error| panic!("{error}"));
+    let first = guard(Mode::Observe, 0);
+    cable.attach(&first, None).unwrap_or_else(|error| panic!("{error}"));
     for (interface, words) in [("eth0", "another XDP program"), ("eth7", "there is no such interface")] {
         let settings = node(&cable, &format!("mode: required, interface: [{interface}]"));
         let mut node = Node::start_unchecked(settings);

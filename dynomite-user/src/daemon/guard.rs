@@ -25,14 +25,23 @@ const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
 /// One name; a resolver that is away must not keep the others waiting for long.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Interfaces are looked at this often: one that is removed takes the guard with it, and comes back without.
+const WATCH_PERIOD: Duration = Duration::from_secs(1);
+
 /// What became of the interfaces that the configuration names; without any there is no `Guarding`.
 pub struct Guarding {
     wish: Wish,
+    place: Option<Place>,
     guard: Result<Guard, Off>,
-    interfaces: Vec<(String, Result<Place, NotAttached>)>,
+    interfaces: Mutex<Vec<Interface>>,
     trials: Vec<Trial>,
     words: Mutex<Option<Words>>,
     members: Mutex<Members>,
+}
+
+struct Interface {
+    name: String,
+    attached: Result<Place, NotAttached>,
 }
 
 /// The members' hosts and where they were last found. A host that is an address is found at once.
@@ -49,8 +58,13 @@ impl Guarding {
         }
         let mut guarding = Guarding {
             wish: kernel.guard,
+            place: match kernel.xdp {
+                Xdp::Native => Some(Place::Native),
+                Xdp::Generic => Some(Place::Generic),
+                Xdp::Auto | Xdp::Off => None,
+            },
             guard: Err(Off::Configured),
-            interfaces: Vec::new(),
+            interfaces: Mutex::default(),
             trials: Vec::new(),
             words: Mutex::default(),
             members: Mutex::default(),
@@ -68,20 +82,14 @@ impl Guarding {
         }
         // Members before packets.
         guarding.set_topology(topology);
-        guarding.switch(true);
-        let place = match kernel.xdp {
-            Xdp::Native => Some(Place::Native),
-            Xdp::Generic => Some(Place::Generic),
-            Xdp::Auto | Xdp::Off => None,
-        };
         for name in &kernel.interfaces {
-            let Ok(guard) = &mut guarding.guard else { break };
-            let attached = guard.attach(name, place);
+            let Ok(guard) = &guarding.guard else { break };
+            let attached = guard.attach(name, guarding.place);
             match &attached {
                 Ok(place) => always!("guard: {}s at {name}, {}", kernel.guard.name(), place.name()),
                 Err(error) => always!("guard: not at {name}: {error}"),
             }
-            guarding.interfaces.push((name.clone(), attached));
+            guarding.interfaces().push(Interface { name: name.clone(), attached });
         }
         Some(guarding)
     }
@@ -90,7 +98,7 @@ impl Guarding {
     pub fn fault(&self) -> Option<String> {
         match &self.guard {
             Err(off) => Some(off.to_string()),
-            Ok(_) => self.interfaces.iter().find_map(|(name, attached)| {
+            Ok(_) => self.interfaces().iter().find_map(|Interface { name, attached }| {
                 let error = attached.as_ref().err()?;
                 Some(format!("{name}: {error}"))
             }),
@@ -105,18 +113,53 @@ impl Guarding {
         &self.trials
     }
 
-    /// While it is off, nothing is counted and nothing is dropped.
-    pub fn switch(&self, on: bool) {
-        let mode = match (on, self.wish) {
-            (false, _) => Mode::Off,
-            (true, Wish::Observe) => Mode::Observe,
-            (true, Wish::Enforce) => Mode::Enforce,
-        };
-        if let Ok(guard) = &self.guard
-            && let Err(error) = guard.set_mode(mode)
-        {
-            tracing::error!("the guard does not hear: {error}");
+    /// Sees to it that what is said of the interfaces stays true, and that the guard comes back with them.
+    pub async fn watch(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(WATCH_PERIOD).await;
+            if self.interfaces().iter().all(|interface| self.is_well(interface)) {
+                continue;
+            }
+            // A network card may take its time.
+            let guarding = self.clone();
+            if let Err(error) = tokio::task::spawn_blocking(move || guarding.mend()).await {
+                tracing::error!("the guard's interfaces are not looked after: {error}");
+            }
         }
+    }
+
+    fn is_well(&self, interface: &Interface) -> bool {
+        let Ok(guard) = &self.guard else { return true };
+        interface.attached.is_ok() && guard.holds(&interface.name)
+    }
+
+    fn mend(&self) {
+        let Ok(guard) = &self.guard else { return };
+        for interface in &mut *self.interfaces() {
+            if self.is_well(interface) {
+                continue;
+            }
+            let name = &interface.name;
+            guard.let_go(name);
+            let attached = guard.attach(name, self.place);
+            let before = interface.attached.as_ref().map_err(ToString::to_string);
+            match (before, &attached) {
+                (Ok(_), Err(error)) => tracing::warn!("guard: lost {name}: {error}"),
+                (Ok(_), Ok(place)) => {
+                    tracing::warn!("guard: lost {name}, and {}s there again, {}", self.wish.name(), place.name());
+                }
+                (Err(_), Ok(place)) => tracing::info!("guard: {}s at {name}, {}", self.wish.name(), place.name()),
+                (Err(before), Err(error)) if before != error.to_string() => {
+                    tracing::warn!("guard: not at {name}: {error}");
+                }
+                (Err(_), Err(_)) => {}
+            }
+            interface.attached = attached;
+        }
+    }
+
+    fn interfaces(&self) -> MutexGuard<'_, Vec<Interface>> {
+        self.interfaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn set_topology(&self, topology: &Topology) {
@@ -161,7 +204,7 @@ impl Guarding {
             "why": self.guard.as_ref().err().map(ToString::to_string),
             "members": members.addresses(),
             "members_known": members.all_known(),
-            "interfaces": self.interfaces.iter().map(|(name, attached)| json!({
+            "interfaces": self.interfaces().iter().map(|Interface { name, attached }| json!({
                 "name": name,
                 "on": attached.is_ok(),
                 "xdp": attached.as_ref().ok().map(|place| place.name()),
@@ -172,11 +215,12 @@ impl Guarding {
 
     /// Its part of the kernel's section.
     pub fn show(&self, section: &mut Section) {
-        for (name, attached) in &self.interfaces {
+        let interfaces = self.interfaces();
+        for Interface { name, attached } in &*interfaces {
             section.gauge("guard_on", "1 when packets of this interface are looked at", attached.is_ok().into());
             section.labelled("interface", name);
         }
-        for (name, attached) in &self.interfaces {
+        for Interface { name, attached } in &*interfaces {
             let why = attached.as_ref().err().map(ToString::to_string);
             section.text("guard_why", "why they are not", why.unwrap_or_default());
             section.labelled("interface", name);
@@ -255,8 +299,13 @@ fn prepared(config: &Config) -> Result<(Guard, Vec<Trial>), Off> {
     let dyn_listen = config.dyn_listen.resolve().map_err(|error| unresolved("dyn_listen", &error))?;
     let stats_listen = config.stats_listen.resolve().map_err(|error| unresolved("stats_listen", &error))?;
     let listeners: [Option<SocketAddr>; 3] = [listen, Some(dyn_listen), Some(stats_listen)];
+    let mode = match config.kernel.guard {
+        Wish::Observe => Mode::Observe,
+        Wish::Enforce => Mode::Enforce,
+    };
     guard
         .set_rules(listeners, config.kernel.guard_syn_rate)
+        .and_then(|()| guard.set_mode(mode))
         .map_err(|error| Off::Load(crate::kernel::LoadError::NotMapped(error)))?;
     Ok((guard, trials))
 }

@@ -94,6 +94,7 @@ impl Kernel {
         if let Some(guarding) = &self.guarding {
             words.push(guarding.take_words());
             runtime.spawn(guarding.clone().resolve());
+            runtime.spawn(guarding.clone().watch());
         }
         for words in words.into_iter().flatten() {
             if let Err(error) = words.follow() {
@@ -275,9 +276,7 @@ impl KernelSwitch for Kernel {
     }
 
     fn switch(&self, on: bool) -> Result<(), String> {
-        if let Some(guarding) = &self.guarding {
-            guarding.switch(on);
-        }
+        // The guard stays: what makes answers faster may go, but not what keeps strangers out.
         let mut state = self.state();
         state.is_switched_off = !on;
         if let Some(path) = self.path().filter(|_| on) {

@@ -4,7 +4,7 @@
 
 mod trials;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -85,7 +85,16 @@ impl fmt::Display for NotAttached {
 struct Attached {
     name: String,
     index: u32,
-    _link: OwnedFd,
+    link: OwnedFd,
+}
+
+impl Attached {
+    /// The kernel lets go of an interface that is removed, and whoever may can detach a link. An interface that has
+    /// another name now, or stands in another namespace, is guarded still, unless its name is another's by now.
+    fn holds(&self) -> bool {
+        sys::interface_of_link(self.link.as_fd()).is_ok_and(|index| index != 0)
+            && if_nametoindex(self.name.as_str()).map_or(true, |index| index == self.index)
+    }
 }
 
 /// Packets of one class that got one ruling on one interface.
@@ -102,7 +111,7 @@ pub struct Guard {
     pub walked: u32,
     /// What it has to say, for who wants to hear it.
     pub words: Option<Words>,
-    attached: Vec<Attached>,
+    attached: Mutex<Vec<Attached>>,
     maps: Mutex<Maps>,
     object: Ebpf,
 }
@@ -112,6 +121,8 @@ struct Maps {
     rules: Array<MapData, Rules>,
     members: HashMap<MapData, [u32; 4], u32>,
     counts: PerCpuHashMap<MapData, Cell, Tally>,
+    /// What was counted on interfaces that are gone, by their names.
+    past: BTreeMap<String, Vec<Tally>>,
 }
 
 impl Guard {
@@ -138,10 +149,11 @@ impl Guard {
             rules: take(&mut object, map::RULES)?,
             members: take(&mut object, map::MEMBERS)?,
             counts: take(&mut object, map::GUARDED)?,
+            past: BTreeMap::new(),
         };
         let walked = walked(&object, program::GUARD);
         let words = Words::of(&mut object);
-        Ok(Guard { walked, words, attached: Vec::new(), maps: Mutex::new(maps), object })
+        Ok(Guard { walked, words, attached: Mutex::default(), maps: Mutex::new(maps), object })
     }
 
     /// Proof on this kernel: packets of our own making, which go nowhere. Its rules and members are others afterwards.
@@ -163,27 +175,57 @@ impl Guard {
     }
 
     /// Attaches to one more interface, there or there or, if neither is asked for, natively where the driver can.
-    pub fn attach(&mut self, name: &str, place: Option<Place>) -> Result<Place, NotAttached> {
+    pub fn attach(&self, name: &str, place: Option<Place>) -> Result<Place, NotAttached> {
         let index = interface(name)?;
-        if self.attached.len() as u32 == INTERFACES_MAX {
+        let mut attached = lock(&self.attached);
+        if attached.len() as u32 == INTERFACES_MAX {
             return Err(NotAttached::TooMany);
         }
-        self.cells(index).map_err(|error| NotAttached::Refused(place.unwrap_or(Place::Native), error))?;
-        let (place, link) = match place {
-            Some(place) => (place, self.link(index, place)?),
+        let mut maps = self.maps();
+        maps.begin(index).map_err(|error| NotAttached::Refused(place.unwrap_or(Place::Native), error))?;
+        let linked = match place {
+            Some(place) => self.link(index, place).map(|link| (place, link)),
             None => match self.link(index, Place::Native) {
-                Ok(link) => (Place::Native, link),
-                Err(NotAttached::Refused(..)) => (Place::Generic, self.link(index, Place::Generic)?),
-                Err(error) => return Err(error),
+                Err(NotAttached::Refused(..)) => self.link(index, Place::Generic).map(|link| (Place::Generic, link)),
+                linked => linked.map(|link| (Place::Native, link)),
             },
         };
-        self.attached.push(Attached { name: name.to_owned(), index, _link: link });
-        Ok(place)
+        match linked {
+            Ok((place, link)) => {
+                attached.push(Attached { name: name.to_owned(), index, link });
+                Ok(place)
+            }
+            Err(error) => {
+                // Unless it has two names in the configuration, and is guarded under the first.
+                if attached.iter().all(|other| other.index != index) {
+                    maps.end(index);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// From all interfaces.
-    pub fn detach(&mut self) {
-        self.attached.clear();
+    pub fn detach(&self) {
+        lock(&self.attached).clear();
+    }
+
+    /// Is the interface that it was attached to under this name guarded still?
+    pub fn holds(&self, name: &str) -> bool {
+        lock(&self.attached).iter().any(|attached| attached.name == name && attached.holds())
+    }
+
+    /// From an interface that it does not hold, or that is not to be held; what was counted there is not forgotten.
+    pub fn let_go(&self, name: &str) {
+        let mut all = lock(&self.attached);
+        let Some(at) = all.iter().position(|attached| attached.name == name) else { return };
+        let gone = all.remove(at);
+        drop(gone.link);
+        let mut maps = self.maps();
+        let tallies = countable().map(|(class, ruling)| maps.sum(gone.index, class, ruling));
+        let tallies: Vec<_> = tallies.zip(maps.past(name)).map(|(tally, past)| plus(tally, past)).collect();
+        maps.past.insert(gone.name, tallies);
+        maps.end(gone.index);
     }
 
     fn link(&self, interface: u32, place: Place) -> Result<OwnedFd, NotAttached> {
@@ -205,17 +247,6 @@ impl Guard {
     fn xdp(&self) -> io::Result<&Xdp> {
         let program = self.object.program(program::GUARD).and_then(|program| program.try_into().ok());
         program.ok_or_else(|| io::Error::other("no program"))
-    }
-
-    /// Counters at zero for an interface.
-    fn cells(&self, interface: u32) -> io::Result<()> {
-        let zeros = vec![Tally::default(); aya::util::nr_cpus().map_err(|(_, error)| error)?];
-        let mut maps = self.maps();
-        for (class, ruling) in countable() {
-            let zeros = PerCpuValues::try_from(zeros.clone())?;
-            maps.counts.insert(cell(interface, class, ruling), zeros, 0).map_err(io::Error::other)?;
-        }
-        Ok(())
     }
 
     /// What it goes by from now on; members stay who they are.
@@ -257,21 +288,24 @@ impl Guard {
         maps.tell(|rules| rules.members_known = all_known.into())
     }
 
-    /// Every counter of the interfaces that are guarded.
+    /// Every counter of the interfaces that are or were guarded.
     pub fn counts(&self) -> Vec<Count> {
+        let attached = lock(&self.attached);
         let maps = self.maps();
+        let names: BTreeSet<&String> = attached.iter().map(|attached| &attached.name).chain(maps.past.keys()).collect();
         let mut counts = Vec::new();
-        for attached in &self.attached {
-            for (class, ruling) in countable() {
-                let tally = maps.sum(attached.index, class, ruling);
-                counts.push(Count { interface: attached.name.clone(), class, ruling, tally });
+        for name in names {
+            let now = attached.iter().find(|attached| attached.name == *name);
+            for ((class, ruling), past) in countable().zip(maps.past(name)) {
+                let tally = now.map_or(past, |attached| plus(maps.sum(attached.index, class, ruling), past));
+                counts.push(Count { interface: name.clone(), class, ruling, tally });
             }
         }
         counts
     }
 
     fn maps(&self) -> MutexGuard<'_, Maps> {
-        self.maps.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.maps)
     }
 }
 
@@ -281,14 +315,41 @@ impl Maps {
         self.rules.set(0, self.told, 0).map_err(io::Error::other)
     }
 
+    /// Counters at zero for an interface.
+    fn begin(&mut self, interface: u32) -> io::Result<()> {
+        let zeros = vec![Tally::default(); aya::util::nr_cpus().map_err(|(_, error)| error)?];
+        for (class, ruling) in countable() {
+            let zeros = PerCpuValues::try_from(zeros.clone())?;
+            self.counts.insert(cell(interface, class, ruling), zeros, 0).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, interface: u32) {
+        for (class, ruling) in countable() {
+            // Not there: as it should be.
+            let _ = self.counts.remove(&cell(interface, class, ruling));
+        }
+    }
+
+    /// In the order of `countable`.
+    fn past(&self, name: &str) -> Vec<Tally> {
+        self.past.get(name).cloned().unwrap_or_else(|| vec![Tally::default(); countable().count()])
+    }
+
     /// Over all processors.
     fn sum(&self, interface: u32, class: Class, ruling: Ruling) -> Tally {
         let Ok(values) = self.counts.get(&cell(interface, class, ruling), 0) else { return Tally::default() };
-        values.iter().fold(Tally::default(), |sum, tally| Tally {
-            times: sum.times + tally.times,
-            bytes: sum.bytes + tally.bytes,
-        })
+        values.iter().fold(Tally::default(), |sum, tally| plus(sum, *tally))
     }
+}
+
+fn plus(one: Tally, other: Tally) -> Tally {
+    Tally { times: one.times + other.times, bytes: one.bytes + other.bytes }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Every ruling of every class that can have it.

@@ -198,6 +198,36 @@ pub fn attach_xdp(program: BorrowedFd<'_>, interface: u32, native: bool) -> io::
     }
 }
 
+/// The interface that an XDP link is attached to; 0 when that is gone, or somebody has detached the link.
+pub fn interface_of_link(link: BorrowedFd<'_>) -> io::Result<u32> {
+    const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+    /// The beginning of `struct bpf_link_info` with the part of XDP; the kernel fills in as much as there is room for.
+    #[repr(C)]
+    #[derive(Default)]
+    struct LinkInfo {
+        kind: u32,
+        id: u32,
+        program: u32,
+        zero: u32,
+        interface: u32,
+        more: u32,
+    }
+    #[repr(C)]
+    struct Ask {
+        fd: u32,
+        len: u32,
+        to: u64,
+    }
+    let mut info = LinkInfo::default();
+    let len = size_of::<LinkInfo>() as u32;
+    let ask = Ask { fd: link.as_raw_fd() as u32, len, to: (&raw mut info) as u64 };
+    // SAFETY: the kernel reads as many bytes as it is told, and writes as many as `ask` says there are.
+    check(unsafe {
+        libc::syscall(libc::SYS_bpf, OBJ_GET_INFO_BY_FD, &raw const ask, size_of::<Ask>()) as libc::c_int
+    })?;
+    Ok(info.interface)
+}
+
 fn set_option<T>(fd: RawFd, level: i32, name: i32, value: &T) -> io::Result<()> {
     // SAFETY: the kernel reads `size_of::<T>()` bytes.
     check(unsafe { libc::setsockopt(fd, level, name, ptr::from_ref(value).cast(), size_of::<T>() as u32) })

@@ -78,7 +78,7 @@ const HELP: &str = "\
 /read_repairs/<enable|disable>
 /metrics
 /kernel
-/kernel/<on|off>
+/kernel/<on|off> (route and shortcut; the guard stays)
 
 ";
 
