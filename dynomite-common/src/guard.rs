@@ -2,7 +2,7 @@
 //! Owns: classes, rulings and the order of the rules. Knows nothing of: frames, maps, whether anything is dropped.
 
 use crate::abi::MAPPED;
-use crate::frame::{Segment, Unread};
+use crate::frame::{Seen, Segment, Unread};
 
 /// Whose port a packet goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,7 +11,7 @@ pub enum Class {
     Client = 0,
     Peer = 1,
     Stats = 2,
-    /// It cannot be told: the packet's ports could not be read.
+    /// It cannot be told: the packet's port could not be read.
     Unread = 3,
 }
 
@@ -55,8 +55,9 @@ rulings! {
     Doubtful = 3, "doubtful", "a new connection to the peer port, while a member's name has no address yet";
     Fragment = 4, "fragment", "the rest of a packet whose ports were in its first fragment";
     Truncated = 5, "truncated", "a header that ends before it should";
-    TooDeep = 6, "too_deep", "more tags or extension headers than are followed";
 
+    Tiny = 10, "tiny_fragment", "a fragment that hides TCP's flags, or could bring others";
+    TooDeep = 11, "too_deep", "more tags or extension headers than are followed";
     Stranger = 12, "stranger", "a new connection to the peer port from no member's address";
     BadFlags = 13, "bad_flags", "a combination of flags that TCP does not know";
     TooMany = 14, "too_many", "more new connections from one address in a second than guard_syn_rate";
@@ -68,14 +69,15 @@ impl Ruling {
 
     /// Such packets should not come in.
     pub const fn rejects(self) -> bool {
-        self as u32 >= Ruling::Stranger as u32
+        self as u32 >= Ruling::Tiny as u32
     }
 
-    pub const fn of_unread(why: Unread) -> Ruling {
+    const fn of_unread(why: Unread) -> Ruling {
         match why {
             Unread::Fragment => Ruling::Fragment,
             Unread::Truncated => Ruling::Truncated,
             Unread::TooDeep => Ruling::TooDeep,
+            Unread::Tiny => Ruling::Tiny,
         }
     }
 
@@ -85,7 +87,8 @@ impl Ruling {
             Ruling::Fragment | Ruling::Truncated | Ruling::TooDeep => matches!(class, Class::Unread),
             Ruling::Doubtful | Ruling::Stranger => matches!(class, Class::Peer),
             Ruling::TooMany => matches!(class, Class::Client | Class::Stats),
-            Ruling::Underway | Ruling::Opens | Ruling::Spared | Ruling::BadFlags => !matches!(class, Class::Unread),
+            Ruling::Underway | Ruling::Opens | Ruling::BadFlags => !matches!(class, Class::Unread),
+            Ruling::Spared | Ruling::Tiny => true,
         }
     }
 }
@@ -103,11 +106,14 @@ const _: () = assert!(size_of::<Listener>() == 20);
 impl Listener {
     #[inline(always)]
     fn hears(&self, segment: &Segment) -> bool {
+        self.port == segment.destination_port && self.is_at(segment)
+    }
+
+    /// Whatever the port.
+    #[inline(always)]
+    fn is_at(&self, segment: &Segment) -> bool {
         let [first, second, third, last] = self.address;
         let [to_first, to_second, to_third, to_last] = segment.destination;
-        if self.port != segment.destination_port {
-            return false;
-        }
         let everywhere = first | second | last == 0 && (third == 0 || third == MAPPED && to_third == MAPPED);
         // Word by word: comparing arrays calls a function that is not there.
         everywhere || first == to_first && second == to_second && third == to_third && last == to_last
@@ -140,9 +146,50 @@ pub enum Mode {
 }
 
 impl Rules {
+    /// `is_member`: does the source belong to one? `is_within`: counts a new connection of the source; is it one of
+    /// those that it may open in this second? Both are asked only when the answer matters. None: not for us.
+    #[inline(always)]
+    pub fn judge(
+        &self,
+        seen: &Seen,
+        is_member: impl Fn(&Segment) -> bool,
+        is_within: impl Fn(&Segment, u32) -> bool,
+    ) -> Option<(Class, Ruling)> {
+        match seen {
+            Seen::Other => None,
+            Seen::Tcp(segment) => {
+                let class = self.class(segment)?;
+                let ruling =
+                    self.judge_segment(class, segment.flags, || is_member(segment), |rate| is_within(segment, rate));
+                Some((class, ruling))
+            }
+            Seen::Unread(why, part) => {
+                let ruling = Ruling::of_unread(*why);
+                if !ruling.rejects() {
+                    return Some((Class::Unread, ruling));
+                }
+                let class = if part.destination_port == 0 { self.class_unread(part)? } else { self.class(part)? };
+                Some((class, if is_member(part) { Ruling::Spared } else { ruling }))
+            }
+        }
+    }
+
+    /// Of a packet whose port is not seen. None: it is to an address where none of ours is.
+    #[inline(always)]
+    fn class_unread(&self, part: &Segment) -> Option<Class> {
+        let [first, second, third, last] = part.destination;
+        let [client, peer, stats] = &self.listeners;
+        let is_anywhere = first | second | third | last == 0;
+        let is_ours = is_anywhere
+            || client.port != 0 && client.is_at(part)
+            || peer.port != 0 && peer.is_at(part)
+            || stats.port != 0 && stats.is_at(part);
+        if is_ours { Some(Class::Unread) } else { None }
+    }
+
     /// None: not to a port of ours.
     #[inline(always)]
-    pub fn class(&self, segment: &Segment) -> Option<Class> {
+    fn class(&self, segment: &Segment) -> Option<Class> {
         if segment.destination_port == 0 {
             None
         } else if self.listeners[Class::Client as usize].hears(segment) {
@@ -156,10 +203,8 @@ impl Rules {
         }
     }
 
-    /// `is_member`: does the source belong to one? `is_within`: counts a new connection of the source; is it one of
-    /// those that it may open in this second? Both are asked only when the answer matters.
     #[inline(always)]
-    pub fn judge(
+    fn judge_segment(
         &self,
         class: Class,
         flags: u8,
@@ -263,11 +308,14 @@ mod tests {
     }
 
     fn ruling(rules: &Rules, source: [u32; 4], port: u32, flags: u8, within: bool) -> Option<(Class, Ruling)> {
-        let segment = Segment { source, destination: OURS, destination_port: port, flags };
-        let class = rules.class(&segment)?;
-        let ruling = rules.judge(class, flags, || source == MEMBER, |_| within);
+        judged(rules, Seen::Tcp(Segment { source, destination: OURS, destination_port: port, flags }), within)
+    }
+
+    fn judged(rules: &Rules, seen: Seen, within: bool) -> Option<(Class, Ruling)> {
+        let (class, ruling) = rules.judge(&seen, |segment| segment.source == MEMBER, |_, _| within)?;
         assert!(ruling.is_of(class), "{class:?} {ruling:?}");
-        assert!(!(ruling.rejects() && source == MEMBER), "a member is never rejected");
+        let (Seen::Tcp(segment) | Seen::Unread(_, segment)) = seen else { panic!("{seen:?}") };
+        assert!(!(ruling.rejects() && segment.source == MEMBER), "a member is never rejected");
         Some((class, ruling))
     }
 
@@ -293,6 +341,32 @@ mod tests {
         let unsure = Rules { members_known: 0, ..rules() };
         assert_eq!(ruling(&unsure, STRANGER, 8101, SYN, true), Some((Class::Peer, Ruling::Doubtful)));
         assert_eq!(ruling(&unsure, STRANGER, 8101, 0, true), Some((Class::Peer, Ruling::BadFlags)));
+    }
+
+    #[test]
+    fn what_hides_its_flags_is_rejected_where_it_could_be_for_us() {
+        let check = |why, source, destination, port, expected| {
+            let part = Segment { source, destination, destination_port: port, flags: 0 };
+            assert_eq!(judged(&rules(), Seen::Unread(why, part), true), expected, "{why:?} {part:?}");
+        };
+        let (elsewhere, unseen) = (STRANGER, [0; 4]);
+        for (why, ruling) in [(Unread::Tiny, Ruling::Tiny), (Unread::TooDeep, Ruling::TooDeep)] {
+            check(why, STRANGER, OURS, 0, Some((Class::Unread, ruling)));
+            check(why, MEMBER, OURS, 0, Some((Class::Unread, Ruling::Spared)));
+            check(why, STRANGER, elsewhere, 0, None);
+            check(why, unseen, unseen, 0, Some((Class::Unread, ruling)));
+        }
+        check(Unread::Tiny, STRANGER, OURS, 8101, Some((Class::Peer, Ruling::Tiny)));
+        check(Unread::Tiny, MEMBER, OURS, 8101, Some((Class::Peer, Ruling::Spared)));
+        check(Unread::Tiny, STRANGER, OURS, 8103, None);
+        check(Unread::Tiny, STRANGER, elsewhere, 8101, None);
+        for (why, ruling) in [(Unread::Fragment, Ruling::Fragment), (Unread::Truncated, Ruling::Truncated)] {
+            check(why, STRANGER, OURS, 0, Some((Class::Unread, ruling)));
+            assert!(!ruling.rejects());
+        }
+        let nobody = Rules { listeners: [Listener::default(); 3], ..rules() };
+        let part = Segment { source: STRANGER, destination: OURS, ..Segment::default() };
+        assert_eq!(judged(&nobody, Seen::Unread(Unread::Tiny, part), true), None);
     }
 
     #[test]

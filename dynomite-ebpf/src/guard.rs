@@ -7,7 +7,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
 use dynomite_common::frame::{self, Frame, Seen, Segment};
-use dynomite_common::guard::{Cell, Class, Mode, Rules, Ruling, count_in_second};
+use dynomite_common::guard::{Cell, Class, Mode, Ruling, count_in_second};
 use dynomite_common::verifier::within;
 
 use crate::maps::{GUARDED, MEMBERS, RULES, SAID, SOURCES};
@@ -18,28 +18,16 @@ pub fn guard(ctx: XdpContext) -> u32 {
     if rules.mode == Mode::Off as u32 {
         return xdp_action::XDP_PASS;
     }
-    let Some((class, source, ruling)) = judge(&ctx, rules) else { return xdp_action::XDP_PASS };
+    let seen = frame::look(&Packet(&ctx));
+    let Some((class, ruling)) = rules.judge(&seen, is_member, is_within) else { return xdp_action::XDP_PASS };
     count(&ctx, class, ruling);
-    if ruling.rejects() {
-        say(&ctx, &source, ruling);
+    if !ruling.rejects() {
+        return xdp_action::XDP_PASS;
     }
-    if ruling.rejects() && rules.mode == Mode::Enforce as u32 {
-        return xdp_action::XDP_DROP;
+    if let Seen::Tcp(segment) | Seen::Unread(_, segment) = &seen {
+        say(&ctx, &segment.source, ruling);
     }
-    xdp_action::XDP_PASS
-}
-
-/// None: not for us.
-#[inline(always)]
-fn judge(ctx: &XdpContext, rules: &Rules) -> Option<(Class, [u32; 4], Ruling)> {
-    let segment = match frame::look(&Packet(ctx)) {
-        Seen::Other => return None,
-        Seen::Unread(why) => return Some((Class::Unread, [0; 4], Ruling::of_unread(why))),
-        Seen::Tcp(segment) => segment,
-    };
-    let class = rules.class(&segment)?;
-    let ruling = rules.judge(class, segment.flags, || is_member(&segment), |rate| is_within(&segment, rate));
-    Some((class, segment.source, ruling))
+    if rules.mode == Mode::Enforce as u32 { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
 #[inline(always)]
@@ -101,6 +89,8 @@ fn say(ctx: &XdpContext, source: &[u32; 4], ruling: Ruling) {
     match ruling {
         Ruling::Stranger => warn!(ctx, "guard: {:i} is no member, and connects to the peer port", source),
         Ruling::BadFlags => warn!(ctx, "guard: {:i} sends flags that TCP does not know", source),
+        Ruling::Tiny => warn!(ctx, "guard: {:i} sends fragments that hide TCP's flags", source),
+        Ruling::TooDeep => warn!(ctx, "guard: {:i} sends more tags or headers than are followed", source),
         _ => warn!(ctx, "guard: {:i} opens too many connections in a second", source),
     }
 }

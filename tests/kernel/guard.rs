@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dynomite_common::frame::make::Recipe;
-use dynomite_common::frame::{self, Seen};
+use dynomite_common::frame::{self, Segment};
 use dynomite_common::guard::{Class, Listener, Mode, Rules, Ruling};
 use dynomite_tests::address::{CLIENT_PORT, PEER_PORT, STATS_PORT};
 use dynomite_tests::need::skip;
@@ -17,7 +17,11 @@ use dynomite_tests::until::{TIMEOUT, holds_within};
 use dynomite_tests::{Host, Kind, Netns, Node, Random, Settings, random, until};
 use dynomite_user::kernel::guard::{Guard, NotAttached, Place, Verdict};
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket};
+use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket,
+};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use socket2::{Domain, Socket, Type};
 
 const NODE: [&str; 2] = ["10.78.0.1", "fd78::1"];
@@ -71,14 +75,19 @@ impl Cable {
 
     /// Frames, as they are, from the far end.
     fn send(&self, frames: &[Recipe<'_>]) {
+        self.send_bytes(frames.iter().map(|recipe| {
+            let mut bytes = [0; 512];
+            let len = recipe.write(&mut bytes);
+            bytes[..len].to_vec()
+        }));
+    }
+
+    fn send_bytes(&self, frames: impl Iterator<Item = Vec<u8>> + Send) {
         self.far.within(|| {
-            let mut own = getifaddrs().expect("interfaces").filter(|one| one.interface_name == "eth0");
-            let eth0 = own.find_map(|one| one.address?.as_link_addr().copied()).expect("eth0");
+            let eth0 = link_address();
             let raw = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), None).expect("a raw socket");
-            for recipe in frames {
-                let mut bytes = [0; 512];
-                let len = recipe.write(&mut bytes);
-                sendto(raw.as_raw_fd(), &bytes[..len], &eth0, MsgFlags::empty()).expect("sent");
+            for bytes in frames {
+                sendto(raw.as_raw_fd(), &bytes, &eth0, MsgFlags::empty()).expect("sent");
             }
         });
     }
@@ -96,6 +105,16 @@ impl Cable {
     fn attach(&self, guard: &Guard, place: Option<Place>) -> Result<Place, NotAttached> {
         self.near.within(|| guard.attach("eth0", place))
     }
+}
+
+/// Of `eth0` where we are.
+fn link_address() -> LinkAddr {
+    let mut own = getifaddrs().expect("interfaces").filter(|one| one.interface_name == "eth0");
+    own.find_map(|one| one.address?.as_link_addr().copied()).expect("eth0")
+}
+
+fn hardware_address(machine: &Netns) -> Vec<u8> {
+    machine.within(|| link_address().addr().expect("Ethernet").to_vec())
 }
 
 /// Loaded, with everybody's ports and the members above.
@@ -131,7 +150,7 @@ fn check_counts(place: Option<Place>) {
         expected[at].2.0 += times;
         expected[at].2.1 += times * len;
     };
-    for tags in [&[][..], &[0x8100], &[0x88a8, 0x8100]] {
+    for tags in [&[][..], &[0x8100], &[0x88a8, 0x8100], &[0x8100; 4]] {
         for family in 0..2 {
             let from = |source: [&str; 2], port, flags| Recipe {
                 tags,
@@ -149,7 +168,12 @@ fn check_counts(place: Option<Place>) {
     }
     let four = Recipe::new(ip(STRANGER[0]), ip(NODE[0]), PEER_PORT, SYN);
     send(6, Recipe { fragment_at: 7, ..four.clone() }, Some((Class::Unread, Ruling::Fragment)));
-    send(2, Recipe { tags: &[0x8100; 3], ..four }, Some((Class::Unread, Ruling::TooDeep)));
+    send(2, Recipe { tags: &[0x8100; 5], ..four.clone() }, Some((Class::Unread, Ruling::TooDeep)));
+    let tiny = Recipe { more: true, header_bytes: 8, ..four };
+    send(3, tiny.clone(), Some((Class::Peer, Ruling::Tiny)));
+    send(4, Recipe { source: ip(MEMBER[0]), ..tiny.clone() }, Some((Class::Peer, Ruling::Spared)));
+    send(2, Recipe { fragment_at: 1, ..tiny.clone() }, Some((Class::Unread, Ruling::Tiny)));
+    send(2, Recipe { port: 22, ..tiny }, None);
     cable.send(&frames);
     until("everything is counted", || {
         expected.iter().map(|(.., counted)| counted.0).sum::<u64>()
@@ -188,14 +212,16 @@ fn the_program_decides_as_it_does_here() {
     };
     let mut random = Random::from_seed(random::seed());
     let extensions: [&[(u8, usize)]; 6] =
-        [&[], &[], &[(0, 8)], &[(43, 24), (44, 8)], &[(51, 24)], &[(60, 8), (60, 8), (60, 8), (60, 8), (60, 8)]];
+        [&[], &[(44, 8)], &[(0, 8)], &[(43, 24), (44, 8)], &[(51, 24)], &[(60, 8), (60, 8), (60, 8), (60, 8), (60, 8)]];
     for _ in 0..5_000 {
         let family = random.below(2);
         let source = [NODE, MEMBER, STRANGER][random.below(3)][family];
         let recipe = Recipe {
-            tags: &[0x8100, 0x88a8, 0x8100][random.below(4).min(3)..],
+            tags: &[0x8100, 0x88a8, 0x8100, 0x8100, 0x8100][random.below(6)..],
             extensions: if family == 0 { &[] } else { extensions[random.below(extensions.len())] },
-            fragment_at: if random.below(4) == 0 { 3 } else { 0 },
+            fragment_at: [0, 0, 0, 0, 0, 0, 1, 3][random.below(8)],
+            more: random.below(4) == 0,
+            header_bytes: if random.below(4) == 0 { random.below(20) } else { 20 },
             protocol: if random.below(8) == 0 { 17 } else { 6 },
             ..Recipe::new(
                 ip(source),
@@ -213,17 +239,13 @@ fn the_program_decides_as_it_does_here() {
             len = 14 + random.below(len - 13);
         }
         let frame = &bytes[..len];
-        let rejects = match frame::look(frame) {
-            Seen::Tcp(segment) => rules.class(&segment).is_some_and(|class| {
-                let is_member = || {
-                    let words = segment.source.map(u32::to_ne_bytes).concat();
-                    let address = IpAddr::from(<[u8; 16]>::try_from(words).expect("sixteen")).to_canonical();
-                    MEMBER.map(ip).contains(&address)
-                };
-                rules.judge(class, segment.flags, is_member, |_| true).rejects()
-            }),
-            _ => false,
+        let is_member = |segment: &Segment| {
+            let words = segment.source.map(u32::to_ne_bytes).concat();
+            let address = IpAddr::from(<[u8; 16]>::try_from(words).expect("sixteen")).to_canonical();
+            MEMBER.map(ip).contains(&address)
         };
+        let ruled = rules.judge(&frame::look(frame), is_member, |_, _| true);
+        let rejects = ruled.is_some_and(|(_, ruling)| ruling.rejects());
         let expected = if rejects { Verdict::Drop } else { Verdict::Pass };
         let (verdict, _) = guard.try_frame(frame, 1).expect("tried");
         assert_eq!(verdict, expected, "{recipe:?} {frame:x?}");
@@ -295,6 +317,213 @@ fn somebody_elses_program_stays() {
     let loopback = cable.near.within(|| second.attach("lo", Some(Place::Native)));
     assert!(matches!(loopback, Err(NotAttached::Refused(Place::Native, _))), "{loopback:?}");
     assert_eq!(cable.near.within(|| second.attach("lo", None)).ok(), Some(Place::Generic), "what the driver cannot");
+}
+
+/// A SYN to the peer port, as packets that Linux puts together again, with every sum in them right.
+struct Syn<'a> {
+    from: &'a str,
+    port: u16,
+}
+
+impl Syn<'_> {
+    fn ends(&self) -> (IpAddr, IpAddr) {
+        (ip(self.from), ip(if self.from.contains(':') { NODE[1] } else { NODE[0] }))
+    }
+
+    fn header(&self) -> Vec<u8> {
+        let mut header = Vec::new();
+        for half in [self.port, PEER_PORT, 0, 1000, 0, 0, 0x5000 | u16::from(SYN), 1000, 0, 0] {
+            header.extend(half.to_be_bytes());
+        }
+        let mut pseudo = match self.ends() {
+            (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
+            (IpAddr::V6(from), IpAddr::V6(to)) => [from.octets(), to.octets()].concat(),
+            _ => unreachable!("of one kind"),
+        };
+        pseudo.extend([0, 6, 0, 20]);
+        pseudo.extend(&header);
+        header[16..18].copy_from_slice(&sum(&pseudo));
+        header
+    }
+
+    /// One IPv4 packet of these bytes, at so many units of eight.
+    fn four(&self, bytes: &[u8], at: u16, more: bool) -> Vec<u8> {
+        let (IpAddr::V4(from), IpAddr::V4(to)) = self.ends() else { unreachable!("of IPv4") };
+        let mut packet = vec![0x45, 0];
+        for half in [20 + bytes.len() as u16, self.port, u16::from(more) << 13 | at, 64 << 8 | 6, 0] {
+            packet.extend(half.to_be_bytes());
+        }
+        packet.extend([from.octets(), to.octets()].concat());
+        let right = sum(&packet);
+        packet[10..12].copy_from_slice(&right);
+        packet.extend(bytes);
+        [&[8, 0], &packet[..]].concat()
+    }
+
+    /// One IPv6 packet, with these headers in front, each told its own kind.
+    fn six(&self, headers: &[(u8, &[u8])], bytes: &[u8]) -> Vec<u8> {
+        let (IpAddr::V6(from), IpAddr::V6(to)) = self.ends() else { unreachable!("of IPv6") };
+        let mut payload = Vec::new();
+        for (index, (_, rest)) in headers.iter().enumerate() {
+            payload.push(headers.get(index + 1).map_or(6, |next| next.0));
+            payload.extend(*rest);
+        }
+        payload.extend(bytes);
+        let mut packet = vec![0x86, 0xdd, 0x60, 0, 0, 0];
+        packet.extend((payload.len() as u16).to_be_bytes());
+        packet.extend([headers.first().map_or(6, |first| first.0), 64]);
+        packet.extend([from.octets(), to.octets()].concat());
+        packet.extend(payload);
+        packet
+    }
+}
+
+/// The internet's checksum.
+fn sum(bytes: &[u8]) -> [u8; 2] {
+    let halves = bytes.chunks(2).map(|half| u32::from(half[0]) << 8 | u32::from(*half.get(1).unwrap_or(&0)));
+    let sum: u32 = halves.sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (!(sum + (sum >> 16)) as u16).to_be_bytes()
+}
+
+/// Everything that the far end hears.
+struct Ear(OwnedFd);
+
+impl Ear {
+    fn new(cable: &Cable) -> Ear {
+        let open = || socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), SockProtocol::EthAll);
+        let ear = cable.far.within(open).expect("a raw socket");
+        setsockopt(&ear, ReceiveTimeout, &TimeVal::seconds(TIMEOUT.as_secs() as i64)).expect("a timeout");
+        Ear(ear)
+    }
+
+    /// Waits until who comes from the one port is let in; is who came from the other before?
+    fn hears(&self, awaited: u16, other: u16) -> bool {
+        let (mut heard, mut bytes) = (false, [0; 2048]);
+        loop {
+            let len = recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::empty()).expect("the node's end answers");
+            let at = match bytes[12..14] {
+                [0x08, 0x00] => 34,
+                [0x86, 0xdd] => 54,
+                _ => continue,
+            };
+            let half = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+            if at + 20 <= len && half(at) == PEER_PORT && bytes[at + 13] == SYN | ACK {
+                heard |= half(at + 2) == other;
+                if half(at + 2) == awaited {
+                    return heard;
+                }
+            }
+        }
+    }
+}
+
+/// A way for a SYN to go.
+struct Way {
+    name: &'static str,
+    family: usize,
+    /// So many of its packets are rejected.
+    rejected: u64,
+    /// Does every kernel make a connection of it?
+    is_taken: bool,
+    packets: fn(&Syn<'_>, &[u8]) -> Vec<Vec<u8>>,
+}
+
+impl Way {
+    const fn new(
+        family: usize,
+        name: &'static str,
+        rejected: u64,
+        packets: fn(&Syn<'_>, &[u8]) -> Vec<Vec<u8>>,
+    ) -> Way {
+        Way { name, family, rejected, is_taken: true, packets }
+    }
+}
+
+/// By itself, then as firewalls have been got past. The plain ones come first, in the order of their families.
+const WAYS: [Way; 10] = [
+    Way::new(0, "plain", 1, |syn, header| vec![syn.four(header, 0, false)]),
+    Way::new(1, "plain", 1, |syn, header| vec![syn.six(&[], header)]),
+    Way::new(0, "eight bytes first", 2, |syn, header| {
+        vec![syn.four(&header[..8], 0, true), syn.four(&header[8..], 1, false)]
+    }),
+    Way::new(0, "eight bytes last", 2, |syn, header| {
+        vec![syn.four(&header[8..], 1, false), syn.four(&header[..8], 0, true)]
+    }),
+    Way::new(0, "sixteen bytes first", 1, |syn, header| {
+        vec![syn.four(&header[..16], 0, true), syn.four(&header[16..], 2, false)]
+    }),
+    Way::new(0, "eight bytes and other flags in the padding", 2, |syn, header| {
+        let mut first = syn.four(&header[..8], 0, true);
+        first.extend([0, 0, 0, 0, 0x50, ACK, 3, 0xe8, 0, 0, 0, 0]);
+        vec![first, syn.four(&header[8..], 1, false)]
+    }),
+    Way::new(0, NO_VLAN, 1, |syn, header| vec![[&[0x81, 0, 0, 0].repeat(5), &syn.four(header, 0, false)[..]].concat()]),
+    Way::new(1, "nine headers", 1, |syn, header| vec![syn.six(&[(60, OPTIONS); 9], header)]),
+    Way {
+        is_taken: false,
+        ..Way::new(1, "eight bytes first", 2, |syn, header| {
+            let fragment = |at, bytes| syn.six(&[(44, &[0, 0, at, 0, 0, 0, 7])], bytes);
+            vec![fragment(1, &header[..8]), fragment(8, &header[8..])]
+        })
+    },
+    Way {
+        is_taken: false,
+        ..Way::new(1, "headers first", 1, |syn, header| {
+            let first = syn.six(&[(44, &[0, 0, 1, 0, 0, 0, 9]), (60, OPTIONS)], &[]);
+            let mut second = syn.six(&[(44, &[0, 0, 8, 0, 0, 0, 9])], header);
+            second[42] = 60;
+            vec![first, second]
+        })
+    },
+];
+
+/// Linux takes them off, however many; whose the packet is stands behind more of them than are followed.
+const NO_VLAN: &str = "five tags of no VLAN";
+
+/// A header of destination options, eight bytes, without the first.
+const OPTIONS: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
+
+/// However Linux is made to take a SYN: a stranger's is rejected, a member's is not.
+#[test]
+fn strangers_do_not_come_in_pieces() {
+    let Some(cable) = Cable::new() else { return };
+    let guard = guard(Mode::Observe, 0);
+    cable.attach(&guard, None).unwrap_or_else(|error| panic!("{error}"));
+    let listeners = cable.near.within(|| NODE.map(|node| TcpListener::bind((ip(node), PEER_PORT)).expect("a port")));
+    for who in [MEMBER, STRANGER] {
+        for (from, listener) in who.into_iter().zip(&listeners) {
+            let to = listener.local_addr().expect("bound");
+            cable.connect(from, to, TIMEOUT).expect("while it observes; and everybody knows where everybody is");
+        }
+    }
+    let ear = Ear::new(&cable);
+    let rejected = || -> u64 {
+        let counts = guard.counts();
+        counts.iter().filter(|count| count.ruling.rejects()).map(|count| count.tally.times).sum()
+    };
+    let ends = [hardware_address(&cable.near), hardware_address(&cable.far)].concat();
+    let mut port = 20_000;
+    for (mode, who) in [(Mode::Observe, STRANGER), (Mode::Enforce, STRANGER), (Mode::Enforce, MEMBER)] {
+        guard.set_mode(mode).expect("a mode");
+        for way in WAYS.iter().filter(|way| who == STRANGER || way.name != NO_VLAN) {
+            let what = format!("{}, IPv{}, {mode:?}", way.name, [4, 6][way.family]);
+            port += 2;
+            let syn = Syn { from: who[way.family], port };
+            let after = Syn { from: MEMBER[way.family], port: port + 1 };
+            let before = rejected();
+            let mut packets = (way.packets)(&syn, &syn.header());
+            packets.extend((WAYS[way.family].packets)(&after, &after.header()));
+            cable.send_bytes(packets.iter().map(|packet| [&ends, &packet[..]].concat()));
+            if who == STRANGER && mode == Mode::Enforce {
+                assert!(!ear.hears(after.port, syn.port), "let in: {what}");
+            } else if way.is_taken {
+                ear.hears(syn.port, after.port);
+            }
+            let expected = if who == STRANGER { way.rejected } else { 0 };
+            until(&format!("{expected} are rejected: {what}"), || rejected() - before == expected);
+        }
+    }
 }
 
 /// A node on the near end, whose peer is the member.

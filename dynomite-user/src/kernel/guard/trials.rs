@@ -21,8 +21,9 @@ const ACK: u8 = 16;
 
 type Try = fn(&Guard) -> io::Result<()>;
 
-const TRIALS: [(&str, Try); 4] = [
+const TRIALS: [(&str, Try); 5] = [
     ("strangers at the peer port are dropped, members are not", strangers),
+    ("nor do fragments and headers hide strangers", hidden),
     ("other ports and other packets pass", others),
     ("connections of one source in a second are limited", limited),
     ("a thousand packets", thousand),
@@ -73,7 +74,7 @@ fn tried(guard: &Guard, recipe: &Recipe<'_>, times: u32) -> io::Result<(Verdict,
 }
 
 fn strangers(guard: &Guard) -> io::Result<()> {
-    for tags in [&[][..], &[0x8100], &[0x88a8, 0x8100]] {
+    for tags in [&[][..], &[0x8100], &[0x88a8, 0x8100], &[0x8100; 4]] {
         for ((ours, member), stranger) in OURS.into_iter().zip(MEMBER).zip(STRANGER) {
             let from = |source, flags| Recipe { tags, ..Recipe::new(source, ours, 8101, flags) };
             is(guard, &from(stranger, SYN), Drop)?;
@@ -96,12 +97,31 @@ fn others(guard: &Guard) -> io::Result<()> {
         let here = Recipe::new(stranger, ours, 8101, SYN);
         is(guard, &Recipe { port: 22, flags: 0, ..here.clone() }, Pass)?;
         is(guard, &Recipe { port: 8102, ..here.clone() }, Pass)?;
-        is(guard, &Recipe { protocol: 17, ..here.clone() }, Pass)?;
-        is(guard, &Recipe { tags: &[0x8100, 0x8100, 0x8100], ..here }, Pass)?;
+        is(guard, &Recipe { protocol: 17, ..here }, Pass)?;
     }
     let extensions = &[(0, 8), (60, 24)];
     is(guard, &Recipe { extensions, ..Recipe::new(STRANGER[1], OURS[1], 8101, SYN) }, Drop)?;
     is(guard, &Recipe { fragment_at: 9, ..Recipe::new(STRANGER[0], OURS[0], 8101, SYN) }, Pass)
+}
+
+fn hidden(guard: &Guard) -> io::Result<()> {
+    for ((ours, member), stranger) in OURS.into_iter().zip(MEMBER).zip(STRANGER) {
+        let first = |source| {
+            let extensions: &[_] = if ours.is_ipv6() { &[(44, 8)] } else { &[] };
+            Recipe { extensions, more: true, header_bytes: 8, ..Recipe::new(source, ours, 8101, ACK) }
+        };
+        is(guard, &first(stranger), Drop)?;
+        is(guard, &first(member), Pass)?;
+        is(guard, &Recipe { port: 22, ..first(stranger) }, Pass)?;
+        is(guard, &Recipe { protocol: 17, ..first(stranger) }, Pass)?;
+        is(guard, &Recipe { header_bytes: 20, ..first(stranger) }, Pass)?;
+        is(guard, &Recipe { fragment_at: 1, more: false, ..first(stranger) }, Drop)?;
+        is(guard, &Recipe { fragment_at: 2, more: false, ..first(stranger) }, Pass)?;
+        is(guard, &Recipe { tags: &[0x8100; 5], ..first(stranger) }, Drop)?;
+    }
+    let deep = |source| Recipe { extensions: &[(60, 8); 5], ..Recipe::new(source, OURS[1], 8101, ACK) };
+    is(guard, &deep(STRANGER[1]), Drop)?;
+    is(guard, &deep(MEMBER[1]), Pass)
 }
 
 fn limited(guard: &Guard) -> io::Result<()> {
