@@ -19,6 +19,7 @@ const KERNELS: &[&str] = &[
     "--seconds=240",
     "--all-seconds=900",
     "--filter=guard::packets",
+    "--filter=guard::strangers_do_not",
     "--filter=losses::a_killed",
     "--filter=order::",
     "--filter=overlap::an_overlap_in",
