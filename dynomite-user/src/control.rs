@@ -163,6 +163,11 @@ impl Control {
         self.clients.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How many there are.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
     /// Held for a moment only, and only where a script concerns a C node.
     pub fn scripts(&self) -> MutexGuard<'_, Texts> {
         self.scripts.lock().unwrap_or_else(PoisonError::into_inner)

@@ -5,6 +5,7 @@
 mod guard;
 pub mod kernel;
 pub mod members;
+mod room;
 mod signals;
 mod workers;
 
@@ -74,7 +75,9 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
     let control = Control::new(config.read_consistency, config.write_consistency, config.read_repairs_enabled, state);
     control.set_cluster(members::view(&config));
     let control = Arc::new(control);
-    let kernel = Kernel::start(&config, control.clone(), Arc::new(topology.clone()), options.embedded_datastore)?;
+    let shared = workers * config.datastore_connections.max(1);
+    let kernel =
+        Kernel::start(&config, control.clone(), Arc::new(topology.clone()), options.embedded_datastore, shared)?;
     let parts = Parts {
         topology,
         control,

@@ -9,6 +9,7 @@ mod order;
 mod overlap;
 mod owners;
 mod proof;
+mod room;
 mod shortcut;
 mod stalled;
 mod uploads;

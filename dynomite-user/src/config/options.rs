@@ -323,7 +323,7 @@ pub const KERNEL: &[Row] = rows! {
         "New connections a second from one address, to listen and to stats_listen. Members may open more. 0: no limit.",
         |config, value| config.kernel.guard_syn_rate = value.number();
     "flows_max" Count(0, 65_536), Is("1024"),
-        "Client connections that the kernel may route at one time.",
+        "Clients that the kernel may answer at one time. Each takes one more descriptor, and connection of the datastore.",
         |config, value| config.kernel.flows_max = value.number();
     "shortcut" Flag, Is("false"),
         "Shared connections to the datastore go past TCP, from socket to socket.",

@@ -3,6 +3,7 @@
 //! Owns: whether it is on, and why not. Knows nothing of: flows.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::bail;
 use dynomite_common::abi::{CommandRow, KernelHash, Name, TokenRange};
@@ -11,11 +12,12 @@ use dynomite_common::token::Token;
 use serde_json::json;
 
 use super::guard::Guarding;
+use super::room::{self, Room, Told};
 use crate::always;
 use crate::config::{Address, Config, KernelMode};
 use crate::control::{Control, NodeState};
 use crate::kernel::probe::{self, Off, Proven};
-use crate::kernel::{FastPath, Keys, Language, Routing, Settings};
+use crate::kernel::{Descriptors, FastPath, Keys, Language, Routing, Settings};
 use crate::net::endpoints::KernelSwitch;
 use crate::protocol::Protocol;
 use crate::protocol::commands::{Command, Keys as Places};
@@ -26,17 +28,38 @@ use crate::stats::render::{Section, Sections};
 pub struct Kernel {
     config: Config,
     control: Arc<Control>,
-    proven: Result<Proven, Off>,
+    /// Connections to the datastore that clients share.
+    shared: usize,
     guarding: Option<Arc<Guarding>>,
     state: Mutex<State>,
 }
 
 struct State {
     topology: Arc<Topology>,
+    proven: Result<Proven, Off>,
+    room: Room,
     /// By an operator.
     is_switched_off: bool,
     /// Why nothing can be routed, although the kernel could.
     unroutable: Option<String>,
+}
+
+impl State {
+    fn path(&self) -> Option<Arc<FastPath>> {
+        self.proven.as_ref().ok().map(|proven| proven.path.clone())
+    }
+}
+
+/// So often what could not be had is asked for again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// For as long as the node runs: what has changed since the start.
+async fn look_again(kernel: Arc<Kernel>) {
+    loop {
+        tokio::time::sleep(AGAIN).await;
+        let kernel = kernel.clone();
+        let _ = tokio::task::spawn_blocking(move || kernel.look_again()).await;
+    }
 }
 
 impl Kernel {
@@ -46,6 +69,7 @@ impl Kernel {
         control: Arc<Control>,
         topology: Arc<Topology>,
         embedded: bool,
+        shared: usize,
     ) -> anyhow::Result<Arc<Kernel>> {
         // First, since it takes less time than to prove the fast path.
         let guarding = Guarding::start(config, &topology).map(Arc::new);
@@ -70,8 +94,10 @@ impl Kernel {
                 Err(off) => always!("{part}: off, {off}"),
             }
         }
-        let state = Mutex::new(State { topology, is_switched_off: false, unroutable: None });
-        let kernel = Arc::new(Kernel { config: config.clone(), control, proven, guarding, state });
+        let room = Room { flows: config.kernel.flows_max as u32, why: None, told: Told::Nobody };
+        let state = Mutex::new(State { topology, proven, room, is_switched_off: false, unroutable: None });
+        let kernel = Arc::new(Kernel { config: config.clone(), control, shared, guarding, state });
+        kernel.make_room(&mut kernel.state());
         kernel.publish(&mut kernel.state());
         let weak = Arc::downgrade(&kernel);
         // Told in the thread that makes a change, before whoever asked for it hears that it is done.
@@ -85,17 +111,18 @@ impl Kernel {
 
     /// For the workers.
     pub fn path(&self) -> Option<Arc<FastPath>> {
-        self.proven.as_ref().ok().map(|proven| proven.path.clone())
+        self.state().path()
     }
 
     /// Work for the control thread: names of members, words of the programs.
-    pub fn spawn(&self, runtime: &tokio::runtime::Runtime) {
+    pub fn spawn(self: &Arc<Kernel>, runtime: &tokio::runtime::Runtime) {
         let mut words = vec![self.path().and_then(|path| path.take_words())];
         if let Some(guarding) = &self.guarding {
             words.push(guarding.take_words());
             runtime.spawn(guarding.clone().resolve());
             runtime.spawn(guarding.clone().watch());
         }
+        runtime.spawn(look_again(Arc::clone(self)));
         for words in words.into_iter().flatten() {
             if let Err(error) = words.follow() {
                 tracing::error!("the kernel's words are not heard: {error}");
@@ -117,11 +144,38 @@ impl Kernel {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn look_again(&self) {
+        let mut state = self.state();
+        if state.proven.is_ok() && state.room.told == Told::Nobody {
+            self.make_room(&mut state);
+            self.publish(&mut state);
+        }
+    }
+
+    /// As many flows as the datastore has room for.
+    fn make_room(&self, state: &mut State) {
+        let Ok(proven) = &state.proven else { return };
+        if proven.route.is_err() {
+            return;
+        }
+        let greeting = super::workers::greeting(&self.config);
+        let told = room::ask(proven.datastore, self.config.protocol, &greeting);
+        let room = Room::find(&self.config, told, self.shared);
+        if room != state.room {
+            room.say(self.config.kernel.flows_max);
+        }
+        proven.path.allow_flows(room.flows);
+        state.room = room;
+    }
+
     fn publish(&self, state: &mut State) {
-        let Ok(proven) = &self.proven else { return };
+        let Ok(proven) = &state.proven else { return };
         let is_given_up = proven.path.shortcut_is_given_up();
         proven.path.switch_shortcut(proven.shortcut.is_ok() && !state.is_switched_off && !is_given_up);
-        let routing = routing(&self.config, &self.control, &state.topology);
+        let routing = match &state.room {
+            Room { flows: 0, why: Some(why), .. } => Err(format!("there is no room for flows: {why}")),
+            _ => routing(&self.config, &self.control, &state.topology),
+        };
         let routed = routing.as_ref().ok().filter(|_| proven.route.is_ok() && !state.is_switched_off);
         proven.path.publish(routed);
         state.unroutable = routing.err();
@@ -129,12 +183,12 @@ impl Kernel {
 
     /// Why each part is off, if it is.
     fn why_off(&self, state: &State) -> [(&'static str, Option<String>); 2] {
-        probe::parts(&self.proven).map(|(part, proven)| {
+        probe::parts(&state.proven).map(|(part, proven)| {
             let why = match proven {
                 Err(off) => Some(off.to_string()),
                 Ok(_) if state.is_switched_off => Some(Off::Switched.to_string()),
                 Ok(_) if part == probe::ROUTE => state.unroutable.clone(),
-                Ok(_) if self.path().is_some_and(|path| path.shortcut_is_given_up()) => Some(Off::GivenUp.to_string()),
+                Ok(_) if state.path().is_some_and(|path| path.shortcut_is_given_up()) => Some(Off::GivenUp.to_string()),
                 Ok(_) => None,
             };
             (part, why)
@@ -142,10 +196,22 @@ impl Kernel {
     }
 }
 
+/// Programs and maps take some thirty descriptors, and flows no more than a quarter: of fewer than these, clients had better
+/// have all.
+const DESCRIPTORS_MIN: u64 = 256;
+
 /// The programs in the kernel, proven and aimed at the datastore.
-pub fn prove(config: &Config) -> Result<Proven, Off> {
+fn prove(config: &Config) -> Result<Proven, Off> {
     if config.kernel.mode == KernelMode::Off {
         return Err(Off::Configured);
+    }
+    let descriptors = Descriptors::of_this_process();
+    if descriptors.max() < DESCRIPTORS_MIN {
+        let why = format!(
+            "{DESCRIPTORS_MIN} open files are the least it is worth it for, and {} are allowed",
+            descriptors.max()
+        );
+        return Err(Off::Configuration(why));
     }
     let Address::Tcp(datastore) = &config.datastore.address else {
         return Err(Off::NoTcp("the datastore is reached over a unix socket"));
@@ -157,8 +223,7 @@ pub fn prove(config: &Config) -> Result<Proven, Off> {
             Protocol::Resp => Language::Resp,
             Protocol::Memcache => Language::Memcache,
         },
-        // The self-test takes some.
-        flows_max: if config.kernel.flows_max == 0 { 64 } else { config.kernel.flows_max as u32 },
+        flows_max: (config.kernel.flows_max as u32).min(descriptors.flows_max()),
         cgroup: Default::default(),
     };
     let greeting = super::workers::greeting(config);
@@ -247,18 +312,20 @@ fn ranges(entries: impl Iterator<Item = (Token, PeerId)>) -> Vec<TokenRange> {
 
 impl KernelSwitch for Kernel {
     fn describe(&self) -> String {
-        let [(_, route), (_, shortcut)] = self.why_off(&self.state());
-        let path = self.path();
+        let state = self.state();
+        let [(_, route), (_, shortcut)] = self.why_off(&state);
+        let path = state.path();
         let guarded = self.guarding.as_ref().map_or(&[][..], |guarding| guarding.trials());
         let trials =
-            probe::parts(&self.proven).into_iter().filter_map(|(_, proven)| proven.ok()).flatten().chain(guarded);
+            probe::parts(&state.proven).into_iter().filter_map(|(_, proven)| proven.ok()).flatten().chain(guarded);
         let document = json!({
             "mode": self.config.kernel.mode.name(),
             "route": {
                 "on": route.is_none(),
                 "why": route,
                 "flows": path.as_ref().map(|path| path.flows_now()),
-                "flows_max": self.config.kernel.flows_max,
+                "flows_max": state.room.flows,
+                "flows_max_why": state.room.why,
             },
             "shortcut": {
                 "on": shortcut.is_none(),
@@ -279,7 +346,7 @@ impl KernelSwitch for Kernel {
         // The guard stays: what makes answers faster may go, but not what keeps strangers out.
         let mut state = self.state();
         state.is_switched_off = !on;
-        if let Some(path) = self.path().filter(|_| on) {
+        if let Some(path) = state.path().filter(|_| on) {
             path.forgive_shortcut();
         }
         self.publish(&mut state);
@@ -293,7 +360,8 @@ impl KernelSwitch for Kernel {
 impl Sections for Kernel {
     fn sections(&self) -> Vec<Section> {
         let mut section = Section::new("kernel");
-        let [(_, route), (_, shortcut)] = self.why_off(&self.state());
+        let state = self.state();
+        let [(_, route), (_, shortcut)] = self.why_off(&state);
         section.gauge("route_on", "1 when the kernel answers what it can", route.is_none().into());
         section.text("route_why", "why it does not", route.unwrap_or_default());
         section.gauge("shortcut_on", "1 when shared datastore connections go past TCP", shortcut.is_none().into());
@@ -301,10 +369,10 @@ impl Sections for Kernel {
         if let Some(guarding) = &self.guarding {
             guarding.show(&mut section);
         }
-        let Ok(proven) = &self.proven else { return vec![section] };
+        let Ok(proven) = &state.proven else { return vec![section] };
         section.gauge("shortcuts_now", "datastore connections that do just now", proven.path.shortcuts_now());
         section.gauge("flows_now", "clients in the kernel, and on their way there", proven.path.flows_now().into());
-        section.gauge("flows_max", "clients that may be there", self.config.kernel.flows_max as u64);
+        section.gauge("flows_max", "clients that may be there", state.room.flows.into());
         for (name, value, help) in proven.path.counts().all() {
             section.counter(name, help, value);
         }

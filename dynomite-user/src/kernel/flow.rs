@@ -17,7 +17,7 @@ use socket2::SockRef;
 use super::relay::{Asked, Fed, Relay};
 use super::sys::{self, Hush};
 use super::turn::{Turn, Turns, View};
-use super::{FastPath, Language, Refused};
+use super::{Descriptors, FastPath, Language, Refused};
 
 pub struct Flow {
     path: Arc<FastPath>,
@@ -130,6 +130,9 @@ impl Flow {
     /// is answered once.
     pub(super) fn dial(path: &Arc<FastPath>, slot: u32, greetings: &[&[u8]]) -> Result<Flow, Refused> {
         let (socket, port, datastore) = path.bound().map_err(Refused::Dial)?;
+        if path.descriptors.are_few(Descriptors::taken(&socket)) {
+            return Err(Refused::Descriptors);
+        }
         // Before the first packet goes out: the adopt program looks for it when the datastore's end is established.
         path.loaded.ports[usize::from(port)].set(Port::Flow { slot }.pack());
         let undo = |error| {

@@ -3,11 +3,13 @@
 //! length, the coordinator, configuration files.
 //!
 //! In reading order: `load` (object → kernel), `flow` (one adopted client), `turn` (what the daemon may do with it),
-//! `habit` and `crowd` (who is taken in), `relay` (long replies), `events`, `words`, `slots`, `btf`, `sys`; and beside all that, `guard`.
+//! `habit` and `crowd` (who is taken in), `relay` (long replies), `events`, `words`, `slots`, `descriptors`, `btf`, `sys`; and
+//! beside all that, `guard`.
 
 mod btf;
 mod counts;
 pub mod crowd;
+mod descriptors;
 mod events;
 mod flow;
 pub mod guard;
@@ -39,6 +41,7 @@ use mio::Waker;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use counts::{Counts, Reset};
+pub use descriptors::Descriptors;
 pub use dynomite_common::limits::SHORTCUT_FRAME_BYTES_MAX;
 pub use events::Mailbox;
 pub use flow::{Flow, More, Owed, Progress, Released, push};
@@ -90,6 +93,8 @@ pub struct Keys {
 pub enum Refused {
     /// As many flows as there may be, or slots that rest for a moment.
     Full,
+    /// Few descriptors are left.
+    Descriptors,
     /// Nothing is routed now.
     Off,
     /// The flow's datastore connection is not established yet.
@@ -114,6 +119,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::Full => write!(f, "no slot is free"),
+            Refused::Descriptors => write!(f, "few descriptors are left"),
             Refused::Off => write!(f, "the fast path is off"),
             Refused::NotReady => write!(f, "no datastore connection yet"),
             Refused::Busy => write!(f, "bytes came at that moment"),
@@ -148,7 +154,9 @@ enum Used {
 pub struct FastPath {
     loaded: Loaded,
     aim: Mutex<Aim>,
+    descriptors: Descriptors,
     slots: Mutex<Slots>,
+    flows_max: AtomicU32,
     pairs: Mutex<Slots>,
     shortcut_on: AtomicBool,
     /// Connections on it that stood still or said nonsense, since an operator forgave it.
@@ -168,13 +176,16 @@ impl FastPath {
     /// Loads and attaches. Nothing is routed before `publish`, and no shortcut taken before `switch_shortcut`.
     pub fn start(settings: &Settings) -> Result<Arc<FastPath>, LoadError> {
         let aim = Aim::at(settings.datastore, settings.language).map_err(LoadError::NotMapped)?;
-        let loaded = Loaded::new(&settings.cgroup, settings.flows_max, Offsets::read()?)?;
+        let slots = settings.flows_max + slots::SPARE;
+        let loaded = Loaded::new(&settings.cgroup, slots, Offsets::read()?)?;
         let records = loaded.maps().events.take();
         let (used, using) = channel();
         let path = Arc::new(FastPath {
             loaded,
             aim: Mutex::new(aim),
-            slots: Mutex::new(Slots::new(settings.flows_max)),
+            descriptors: Descriptors::of_this_process(),
+            slots: Mutex::new(Slots::new(slots)),
+            flows_max: AtomicU32::new(settings.flows_max),
             pairs: Mutex::new(Slots::new(SHORTCUTS_MAX)),
             shortcut_on: AtomicBool::new(false),
             shortcut_trips: AtomicU32::new(0),
@@ -182,7 +193,7 @@ impl FastPath {
             used,
             counts: Counts::default(),
             mailboxes: Mutex::default(),
-            owners: (0..settings.flows_max).map(|_| AtomicU32::new(0)).collect(),
+            owners: (0..slots).map(|_| AtomicU32::new(0)).collect(),
             table: Mutex::default(),
             events_end: Mutex::default(),
         });
@@ -263,6 +274,19 @@ impl FastPath {
 
     pub fn flows_now(&self) -> u32 {
         lock(&self.slots).in_use()
+    }
+
+    pub fn flows_max(&self) -> u32 {
+        self.flows_max.load(Ordering::Relaxed)
+    }
+
+    /// From now on there may be so many flows, as far as slots go. Those that are, stay.
+    pub fn allow_flows(&self, flows_max: u32) {
+        self.flows_max.store(flows_max, Ordering::Relaxed);
+    }
+
+    pub fn descriptors(&self) -> Descriptors {
+        self.descriptors
     }
 
     fn language(&self) -> Language {
@@ -379,7 +403,7 @@ impl Hand {
         if !self.path.is_open() {
             return Err(Refused::Off);
         }
-        let (slot, life) = lock(&self.path.slots).take().ok_or(Refused::Full)?;
+        let (slot, life) = lock(&self.path.slots).take(self.path.flows_max()).ok_or(Refused::Full)?;
         self.path.loaded.slots[slot as usize].daemon.life.set(life);
         self.path.owners[slot as usize].store(self.worker, Ordering::Relaxed);
         Flow::dial(&self.path, slot, greetings).inspect_err(|_| self.path.rest(Used::Flow(slot)))

@@ -94,6 +94,7 @@ impl fmt::Display for Off {
 /// What was found out and started. One part or the other may have to stay off.
 pub struct Proven {
     pub path: Arc<FastPath>,
+    pub datastore: SocketAddr,
     pub route: Result<Vec<Trial>, Off>,
     pub shortcut: Result<Vec<Trial>, Off>,
     // Held for as long as the path is used.
@@ -147,7 +148,7 @@ pub fn start(
     if sees_datastore(&path, greetings) == Some(false) {
         return Err(Off::Unseen(settings.cgroup));
     }
-    Ok(Proven { path, route, shortcut, _lock: lock })
+    Ok(Proven { path, datastore: settings.datastore, route, shortcut, _lock: lock })
 }
 
 fn passed(mut trials: Vec<Trial>) -> Result<Vec<Trial>, Off> {

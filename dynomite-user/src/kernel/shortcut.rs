@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dynomite_common::abi::Port;
-use dynomite_common::limits::{SHORTCUT_BUFFER_BYTES, SHORTCUT_BYTES_MAX};
+use dynomite_common::limits::{SHORTCUT_BUFFER_BYTES, SHORTCUT_BYTES_MAX, SHORTCUTS_MAX};
 use dynomite_common::pair::{End, Pair};
 use socket2::Socket;
 
@@ -51,7 +51,7 @@ impl Shortcut {
             return None;
         }
         sys::force_receive_buffer(socket.as_fd(), SHORTCUT_BUFFER_BYTES).ok()?;
-        let Some((pair, _)) = lock(&path.pairs).take() else {
+        let Some((pair, _)) = lock(&path.pairs).take(SHORTCUTS_MAX) else {
             path.counts.shortcut_refused();
             return None;
         };

@@ -3,6 +3,9 @@
 
 use std::collections::VecDeque;
 
+/// Slots beyond the flows that there may be: those that rest for a moment while others come, and those of the self-test.
+pub const SPARE: u32 = 64;
+
 /// Slots of flows that are, were and may be.
 #[derive(Debug)]
 pub struct Slots {
@@ -17,8 +20,11 @@ impl Slots {
         Slots { free: (0..count).collect(), in_use: 0, lives: 0 }
     }
 
-    /// A slot and the number of its new life.
-    pub fn take(&mut self) -> Option<(u32, u64)> {
+    /// A slot and the number of its new life, if no more than `most` are in use with it.
+    pub fn take(&mut self, most: u32) -> Option<(u32, u64)> {
+        if self.in_use >= most {
+            return None;
+        }
         let slot = self.free.pop_front()?;
         self.in_use += 1;
         self.lives += 1;
@@ -47,13 +53,14 @@ mod tests {
     #[test]
     fn a_slot_rests_before_it_is_used_again() {
         let mut slots = Slots::new(2);
-        assert_eq!(slots.take(), Some((0, 1)));
-        assert_eq!(slots.take(), Some((1, 2)));
-        assert_eq!(slots.take(), None);
+        assert_eq!(slots.take(2), Some((0, 1)));
+        assert_eq!(slots.take(2), Some((1, 2)));
+        assert_eq!(slots.take(3), None);
         slots.rest(0);
-        assert_eq!(slots.take(), None);
+        assert_eq!(slots.take(2), None);
         slots.rested(0);
-        assert_eq!(slots.take(), Some((0, 3)));
+        assert_eq!(slots.take(1), None, "as many in use as there may be");
+        assert_eq!(slots.take(2), Some((0, 3)));
         assert_eq!(slots.in_use(), 2);
     }
 }

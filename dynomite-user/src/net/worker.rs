@@ -1,6 +1,7 @@
 //! One worker: read what is there, decide every complete request in it, append to the outgoing buffers, flush each once.
 //! Owns: the loop and the order of things within a wake-up. The connections are `perform::Io`'s.
 
+mod accept;
 mod fast;
 
 use std::io;
@@ -9,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Waker};
+use mio::{Events, Poll, Waker};
 
 use super::client::{Client, Read};
 use super::listener::Listener;
@@ -349,49 +350,6 @@ impl Worker {
 
     // Clients ----------------------------------------------------------------------------------------------------
 
-    fn accept(&mut self, index: usize) {
-        while let Some(stream) =
-            self.listeners.clients.get(index).and_then(|listener| next(listener, &mut self.accept_at, self.io.now))
-        {
-            self.welcome(stream);
-        }
-    }
-
-    fn accept_peers(&mut self, index: usize) {
-        while let Some(stream) =
-            self.listeners.peers.get(index).and_then(|listener| next(listener, &mut self.accept_at, self.io.now))
-        {
-            self.welcome_peer(stream);
-        }
-    }
-
-    fn welcome(&mut self, mut stream: Stream) {
-        if !self.control.let_in(self.settings.clients_max) {
-            self.stats.bump(Stat::client_connections_refused);
-            self.io.notices.client_refused(self.io.now);
-            let mut refusal = Vec::new();
-            write_error(self.settings.protocol, "max number of clients reached", &mut refusal);
-            super::buffer::write_now(&mut stream, &refusal);
-            return;
-        }
-        let entry = self.io.clients.vacant_entry();
-        let index = entry.key();
-        let token = Source::Client(index).token();
-        let registered =
-            stream.tune(None).and_then(|()| self.io.registry.register(&mut stream, token, Interest::READABLE));
-        if let Err(error) = registered {
-            tracing::debug!(%error, "a client left before it was served");
-            self.control.let_out();
-            return;
-        }
-        let decoder = Decoder::new(self.settings.protocol);
-        entry.insert(Client::new(stream, token, Some(decoder), Role::Client));
-        self.coordinator.connect(ClientId(index as u32), Asker::Client, self.io.now);
-        self.coordinator.enroll(ClientId(index as u32), &self.io);
-        self.stats.bump(Stat::client_accepted);
-        self.stats.bump(Stat::client_connections);
-    }
-
     /// Reads a client and handles every complete request, within its share of a wake-up.
     fn serve(&mut self, index: usize) {
         let Some(client) = self.io.clients.get_mut(index) else { return };
@@ -687,13 +645,4 @@ impl Worker {
         self.watch_flows();
         self.look_after_datastores();
     }
-}
-
-/// Somebody who is waiting at a listener. It cannot be accepted for want of descriptors: tried again at `accept_at`.
-fn next(listener: &Listener, accept_at: &mut Option<Moment>, now: Moment) -> Option<Stream> {
-    listener.accept().unwrap_or_else(|error| {
-        tracing::error!(%error, "cannot accept");
-        *accept_at = Some(now + HOUSEKEEPING);
-        None
-    })
 }

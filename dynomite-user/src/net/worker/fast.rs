@@ -13,7 +13,9 @@ use super::super::stream::Stream;
 use super::*;
 use crate::kernel::crowd::Crowd;
 use crate::kernel::habit::{Habit, Seen};
-use crate::kernel::{Flow, Hand, Owed, Progress as FlowProgress, Refused, Released, Reset, Turn, View, push};
+use crate::kernel::{
+    Descriptors, Flow, Hand, Owed, Progress as FlowProgress, Refused, Released, Reset, Turn, View, push,
+};
 use crate::net::perform::HELLO_3;
 use crate::protocol::commands::Command;
 use crate::protocol::commands::Routing;
@@ -62,6 +64,8 @@ struct Leg {
 const SMALL_BYTES: usize = 512;
 /// A client that is not quiet at this many of its replies is not one that asks one thing at a time.
 const REFUSALS_MAX: u32 = 8;
+/// So many flows leave at once when descriptors run out: whoever is accepted next takes a low number, and tells nothing.
+const GIVE_WAY: usize = 16;
 /// A client that has asked nothing for so long gives its slot and its datastore connection back.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -142,7 +146,13 @@ impl Worker {
         if version == Version::Resp3 {
             greetings.push(HELLO_3);
         }
-        let flow = fast.hand.dial(&greetings).and_then(|mut flow| {
+        let path = fast.hand.path();
+        let taken = self.control.clients() as u64 + u64::from(path.flows_now());
+        let dialled = match path.descriptors().are_few(taken) {
+            true => Err(Refused::Descriptors),
+            false => fast.hand.dial(&greetings),
+        };
+        let flow = dialled.and_then(|mut flow| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             let token = Source::Kernel(index).token();
             self.io.registry.register(flow.source(), token, interest).map_err(Refused::System)?;
@@ -188,6 +198,32 @@ impl Worker {
         drop(leg);
         // What it held back is looked at again.
         self.io.queue_client(index);
+    }
+
+    /// Some flows leave their descriptors to others, who need them more.
+    pub(super) fn give_way(&mut self) {
+        let Some(fast) = &self.fast else { return };
+        let stays = |index: &usize| {
+            let leg = self.io.clients.get(*index).and_then(|client| client.kernel.leg.as_deref());
+            leg.is_some_and(|leg| !leg.is_leaving)
+        };
+        let leaving: Vec<usize> = fast.slots.values().copied().filter(stays).take(GIVE_WAY).collect();
+        for index in leaving {
+            let Some(leg) = self.leg(index) else { continue };
+            leg.is_leaving = true;
+            match leg.flow.is_adopted() {
+                true => self.io.mark_client(index),
+                false => self.part(index),
+            }
+        }
+    }
+
+    /// Somebody was accepted: flows make room for the next, when there is little.
+    pub(super) fn make_room(&mut self, accepted: &Stream) {
+        let taken = Descriptors::taken(accepted);
+        if self.fast.as_ref().is_some_and(|fast| fast.hand.path().descriptors().run_out(taken)) {
+            self.give_way();
+        }
     }
 
     fn leg(&mut self, index: usize) -> Option<&mut Leg> {
