@@ -1,6 +1,7 @@
 //! The fast path on this very kernel: programs loaded for real, sockets adopted for real.
 //! Needs root (or CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON) and a cgroup2 mount; says aloud when it has not.
 
+mod cgroup;
 mod guard;
 mod habits;
 mod leaks;

@@ -1,6 +1,7 @@
 //! Every key of the configuration, one row each: name, kind, default, words, and where its value goes.
 //! The parser, the checks, the reference and the help read the row; a new key is a row and a field of `Config`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::value::{
@@ -330,8 +331,15 @@ pub const KERNEL: &[Row] = rows! {
         |config, value| config.kernel.shortcut = value.flag();
     "cgroup" Path, Absent("/sys/fs/cgroup"),
         "A cgroup (version 2) that holds the datastore. Found from the mount table when not given.",
-        |config, value| config.kernel.cgroup = Some(value.text().into());
+        |config, value| config.kernel.cgroup = Some(cgroup(value.text())?);
 };
+
+fn cgroup(text: &str) -> Result<PathBuf, Reason> {
+    match text.starts_with('/') {
+        true => Ok(text.into()),
+        false => Err(Reason::of("must be an absolute path: nodes are started from anywhere")),
+    }
+}
 
 pub fn rows() -> impl Iterator<Item = &'static Row> {
     GROUPS.iter().flat_map(|(_, rows)| rows.iter())

@@ -184,6 +184,10 @@ fn shapes_that_mean_nothing() {
     refused("kernel: {mod: off}", &["line 6: directive \"mod\" is unknown; the nearest known key is \"mode\""]);
     refused("kernel: {rack: off}", &["line 6: directive \"rack\" is unknown; it belongs outside \"kernel:\""]);
     refused("flows_max: 1", &["line 6: directive \"flows_max\" is unknown; it belongs inside \"kernel:\""]);
+    refused(
+        "kernel: {cgroup: slice}",
+        &["line 6: directive \"cgroup\" must be an absolute path: nodes are started from anywhere"],
+    );
     refused("kernel: {mode: on}", &["line 6: directive \"mode\" must be one of 'auto' 'off' 'required'"]);
     let two = "a:\n  rack: b\nb: 1\n";
     assert!(

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf, SockMap};
 use aya::programs::links::CgroupAttachMode;
+use aya::programs::sock_ops::SockOpsLink;
 use aya::programs::{ProgramError, SkMsg, SkSkb, SockOps};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use dynomite_common::abi::{CommandRow, Config, FlowKey, Name, map, program};
@@ -93,8 +94,10 @@ pub struct Loaded {
     pub shortcut: Mutex<Result<(), LoadError>>,
     config: Mapping<Config>,
     maps: Mutex<Maps>,
+    /// Where `adopt` is attached.
+    attached: Mutex<Option<SockOpsLink>>,
     // Dropped last: detaches and unloads the programs.
-    _object: Ebpf,
+    object: Mutex<Ebpf>,
 }
 
 /// What is changed through system calls, by any worker at adoption and release.
@@ -109,12 +112,12 @@ pub struct Maps {
 }
 
 impl Loaded {
-    /// `adopt` sees the sockets of `cgroup` and below.
-    pub fn new(cgroup: &Path, flows_max: u32, offsets: Offsets) -> Result<Loaded, LoadError> {
-        words::if_possible(|level| Loaded::with(cgroup, flows_max, offsets, level))
+    /// `adopt` sees no sockets yet.
+    pub fn new(flows_max: u32, offsets: Offsets) -> Result<Loaded, LoadError> {
+        words::if_possible(|level| Loaded::with(flows_max, offsets, level))
     }
 
-    fn with(cgroup: &Path, flows_max: u32, offsets: Offsets, level: u8) -> Result<Loaded, LoadError> {
+    fn with(flows_max: u32, offsets: Offsets, level: u8) -> Result<Loaded, LoadError> {
         let mut object = EbpfLoader::new()
             // The verifier's account of its walk is megabytes; it is asked for again only when it says no.
             .verifier_log_level(VerifierLogLevel::STATS)
@@ -172,13 +175,23 @@ impl Loaded {
             shortcut.attach(maps.shortcuts.fd()).map_err(|error| not_attached(program::SHORTCUT, &error))?;
             Ok(())
         });
-        let adopt: &mut SockOps = get(&mut object, program::ADOPT)?;
-        let cgroup = File::open(cgroup).map_err(|error| not_attached(program::ADOPT, &error))?;
-        adopt.attach(cgroup, CgroupAttachMode::Single).map_err(|error| not_attached(program::ADOPT, &error))?;
-
         let words = Mutex::new(Words::of(&mut object));
         let (shortcut, maps) = (Mutex::new(shortcut), Mutex::new(maps));
-        Ok(Loaded { walked, words, slots, ports, pairs, shortcut, config, maps, _object: object })
+        let (attached, object) = (Mutex::new(None), Mutex::new(object));
+        Ok(Loaded { walked, words, slots, ports, pairs, shortcut, config, maps, attached, object })
+    }
+
+    /// From now on `adopt` sees the sockets of `cgroup` and below, and no others.
+    pub fn see(&self, cgroup: &Path) -> Result<(), LoadError> {
+        let mut object = self.object.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        // Twice on one socket, the second would find it adopted.
+        drop(attached.take());
+        let adopt: &mut SockOps = get(&mut object, program::ADOPT)?;
+        let cgroup = File::open(cgroup).map_err(|error| not_attached(program::ADOPT, &error))?;
+        let link = adopt.attach(cgroup, CgroupAttachMode::Single).and_then(|link| adopt.take_link(link));
+        *attached = Some(link.map_err(|error| not_attached(program::ADOPT, &error))?);
+        Ok(())
     }
 
     pub fn maps(&self) -> MutexGuard<'_, Maps> {

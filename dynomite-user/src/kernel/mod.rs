@@ -27,7 +27,7 @@ pub mod words;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -177,7 +177,8 @@ impl FastPath {
     pub fn start(settings: &Settings) -> Result<Arc<FastPath>, LoadError> {
         let aim = Aim::at(settings.datastore, settings.language).map_err(LoadError::NotMapped)?;
         let slots = settings.flows_max + slots::SPARE;
-        let loaded = Loaded::new(&settings.cgroup, slots, Offsets::read()?)?;
+        let loaded = Loaded::new(slots, Offsets::read()?)?;
+        loaded.see(&settings.cgroup)?;
         let records = loaded.maps().events.take();
         let (used, using) = channel();
         let path = Arc::new(FastPath {
@@ -204,6 +205,11 @@ impl FastPath {
         }
         events::rest(&path, using).map_err(LoadError::NotMapped)?;
         Ok(path)
+    }
+
+    /// The datastore's sockets are in this cgroup (version 2), or below.
+    fn see(&self, cgroup: &Path) -> Result<(), LoadError> {
+        self.loaded.see(cgroup)
     }
 
     /// A worker's hand on the fast path. `wake` is called, from another thread, when its mailbox gets its first letter.

@@ -4,16 +4,16 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self as unix, UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::guard::Guard;
 use super::selftest::{self, Trial};
@@ -33,7 +33,7 @@ pub enum Off {
     /// No cgroup of version 2 is mounted.
     NoCgroup,
     /// The cgroup of the configuration cannot be used.
-    BadCgroup(PathBuf, io::Error),
+    BadCgroup(PathBuf, String),
     /// The process has its capabilities of a user namespace, as in many containers.
     UserNamespace,
     /// Kernels before 5.11 count maps as locked memory; this many bytes are allowed.
@@ -65,7 +65,7 @@ impl fmt::Display for Off {
             Off::Remote(address) => write!(f, "the datastore {address} is not on this host"),
             Off::NotAllowed(missing) => write!(f, "missing {}", missing.join(", ")),
             Off::NoCgroup => write!(f, "no cgroup2 is mounted (version 1 alone does not do)"),
-            Off::BadCgroup(path, error) => write!(f, "cgroup {}: {error}", path.display()),
+            Off::BadCgroup(path, why) => write!(f, "cgroup {}: {why}", path.display()),
             Off::UserNamespace => {
                 write!(f, "in a user namespace; its capabilities do not count for programs in the kernel")
             }
@@ -127,13 +127,13 @@ pub fn start(
     if !is_local(settings.datastore) {
         return Err(Off::Remote(settings.datastore));
     }
-    settings.cgroup = match cgroup {
-        Some(cgroup) => cgroup,
-        None => cgroup2(&fs::read_to_string("/proc/self/mounts").unwrap_or_default()).ok_or(Off::NoCgroup)?,
-    };
-    if let Err(error) = fs::metadata(&settings.cgroup) {
-        return Err(Off::BadCgroup(settings.cgroup, error));
+    let root = cgroup2(&fs::read_to_string("/proc/self/mounts").unwrap_or_default());
+    let cgroup = cgroup.or_else(|| root.clone()).ok_or(Off::NoCgroup)?;
+    if let Err(why) = is_cgroup2(&cgroup) {
+        return Err(Off::BadCgroup(cgroup, why));
     }
+    // The self-test's sockets are this process's own, wherever the datastore's are.
+    settings.cgroup = root.unwrap_or_else(|| cgroup.clone());
     let lock = Lock::take(settings.datastore)?;
     lift_memory_limit();
     let path = FastPath::start(&settings).map_err(because)?;
@@ -144,9 +144,10 @@ pub fn start(
         Err(error) => Err(because(error)),
     };
     path.forget();
+    path.see(&cgroup).map_err(because)?;
     path.aim(settings.datastore, settings.language).map_err(|error| Off::Load(LoadError::NotMapped(error)))?;
     if sees_datastore(&path, greetings) == Some(false) {
-        return Err(Off::Unseen(settings.cgroup));
+        return Err(Off::Unseen(cgroup));
     }
     Ok(Proven { path, datastore: settings.datastore, route, shortcut, _lock: lock })
 }
@@ -214,8 +215,8 @@ pub fn check(cgroup: Option<PathBuf>) -> Result<Proven, Off> {
 
 /// Is a real connection to the datastore adopted? None: it cannot be told, since nobody answers there yet.
 fn sees_datastore(path: &Arc<FastPath>, greetings: &[&[u8]]) -> Option<bool> {
-    // To be seen takes no time; to be answered, on a busy machine, as long as it takes.
-    const PATIENCE: Duration = Duration::from_secs(3);
+    // To be seen takes no time; and the node is not to wait long before it serves without.
+    const PATIENCE: Duration = Duration::from_secs(1);
     path.publish(Some(&super::Routing { keys: None, commands: Vec::new() }));
     let flow = path.join(Box::new(|| {})).dial(greetings);
     path.publish(None);
@@ -252,6 +253,14 @@ pub fn cgroup2(mounts: &str) -> Option<PathBuf> {
         // Blanks are written as octal numbers; a cgroup mounted below such a name can be given in the configuration.
         (kind == "cgroup2" && !place.contains('\\')).then(|| place.into())
     })
+}
+
+fn is_cgroup2(path: &Path) -> Result<(), String> {
+    match statfs(path) {
+        Ok(found) if found.filesystem_type() == CGROUP2_SUPER_MAGIC => Ok(()),
+        Ok(_) => Err("not a cgroup of version 2".into()),
+        Err(error) => Err(error.desc().into()),
+    }
 }
 
 /// Only addresses of this host can be bound.

@@ -57,6 +57,8 @@ use hold;
 
 /// Nothing here takes longer, unless it never ends. A machine that is busy when the node starts is slow, not broken.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A socket is seen when it is established, or never: then the node is not to wait long before it serves without.
+const SIGHT: Duration = Duration::from_secs(1);
 /// So often a daemon looks although nothing woke it.
 const GLANCE: Duration = Duration::from_millis(200);
 
@@ -163,7 +165,7 @@ impl Rig {
         store.set_read_timeout(Some(PATIENCE))?;
         store.set_write_timeout(Some(PATIENCE))?;
         store.set_nodelay(true)?;
-        until("the datastore's socket was not seen by the adopt program", || match flow.on_event() {
+        until_within(SIGHT, UNSEEN, || match flow.on_event() {
             Progress::Ready => Ok(true),
             Progress::Lost(error) => Err(error.into()),
             Progress::Same | Progress::Speaks => Ok(false),
@@ -340,16 +342,27 @@ fn bulk(value: &str) -> Vec<u8> {
     format!("${}\r\n{value}\r\n", value.len()).into_bytes()
 }
 
+const UNSEEN: &str = "the datastore's socket was not seen by the adopt program";
+
 #[track_caller]
-fn until(what: &str, mut condition: impl FnMut() -> Result<bool, Fault>) -> Outcome {
-    let give_up_at = Instant::now() + PATIENCE;
-    while !condition()? {
-        if Instant::now() > give_up_at {
+fn until(what: &str, condition: impl FnMut() -> Result<bool, Fault>) -> Outcome {
+    until_within(PATIENCE, what, condition)
+}
+
+#[track_caller]
+fn until_within(patience: Duration, what: &str, mut condition: impl FnMut() -> Result<bool, Fault>) -> Outcome {
+    let give_up_at = Instant::now() + patience;
+    loop {
+        // Looked at once more when the time is over: this thread may have lost the processor for all of it.
+        let is_late = Instant::now() > give_up_at;
+        if condition()? {
+            return Ok(());
+        }
+        if is_late {
             return Err(Fault::from(what));
         }
         std::thread::yield_now();
     }
-    Ok(())
 }
 
 fn commands() -> Vec<(Name, CommandRow)> {

@@ -12,7 +12,7 @@ use dynomite_common::pair::End;
 use socket2::SockRef;
 
 use super::super::{FastPath, Shortcut};
-use super::{Fault, Outcome, PATIENCE, hold, until, wait_readable};
+use super::{Fault, Outcome, PATIENCE, SIGHT, UNSEEN, hold, until, until_within, wait_readable};
 
 pub type Try = (&'static str, fn(&Rig) -> Outcome);
 
@@ -58,7 +58,7 @@ impl Rig {
         let (store, _) = self.store.accept()?;
         let own = TcpStream::from(socket);
         until("connected", || Ok(own.peer_addr().is_ok()))?;
-        until("the datastore's socket was not seen by the adopt program", || Ok(shortcut.is_adopted()))?;
+        until_within(SIGHT, UNSEEN, || Ok(shortcut.is_adopted()))?;
         shortcut.join(own.as_fd());
         shortcut.settle(false);
         hold!(shortcut.is_straight(), "no shortcut although both ends are there");
