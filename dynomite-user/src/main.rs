@@ -154,14 +154,18 @@ fn hash(arguments: &Arguments, keys: &[OsString]) -> anyhow::Result<ExitCode> {
 /// What this kernel does for us: proven on connections and packets of our own, with timings; or why not.
 fn kernel_check(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let path = arguments.conf_file();
-    let wanted = match arguments.conf_file.is_some() || path.exists() {
-        true => config::load(&path).map_err(anyhow::Error::from)?.config.kernel,
-        false => config::Kernel::default(),
+    raise_descriptor_limit();
+    let config = match arguments.conf_file.is_some() || path.exists() {
+        true => Some(config::load(&path).map_err(anyhow::Error::from)?.config),
+        false => None,
     };
     let mut out = io::stdout().lock();
     let kernel = nix::sys::utsname::uname()?;
     writeln!(out, "kernel {}", kernel.release().to_string_lossy())?;
-    let proven = probe::check(wanted.cgroup);
+    let proven = match &config {
+        Some(config) => daemon::kernel::check(config),
+        None => probe::check(None, None),
+    };
     if let Ok(proven) = &proven {
         for (program, steps) in proven.path.walked() {
             writeln!(out, "program {program}: {steps} steps of the verifier")?;
@@ -188,7 +192,7 @@ fn kernel_check(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     // Only looked at: attaching may reset a network card.
-    for name in &wanted.interfaces {
+    for name in config.iter().flat_map(|config| &config.kernel.interfaces) {
         match guard::interface(name) {
             Ok(_) => writeln!(out, "interface {name}: there")?,
             Err(error) => {

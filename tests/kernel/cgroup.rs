@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dynomite_tests::need::skip;
+use dynomite_tests::node::dynomite;
 use dynomite_tests::{Datastore, Node, Settings, until};
 
 use crate::adopted;
@@ -37,6 +39,17 @@ fn enter(cgroup: &Path) {
         .unwrap_or_else(|error| panic!("{}: {error}", cgroup.display()));
 }
 
+/// What `kernel-check` says of a configuration with this cgroup.
+fn kernel_check(cgroup: &Path) -> String {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let conf = directory.path().join("node.yml");
+    let yaml = "p:\n  listen: 127.0.0.1:1\n  dyn_listen: 127.0.0.1:2\n  tokens: 0\n  servers:\n  - 127.0.0.1:3:1\n";
+    let kernel = format!("  kernel: {{cgroup: {}}}\n", cgroup.display());
+    fs::write(&conf, format!("{yaml}{kernel}")).expect("written");
+    let check = Command::new(dynomite()).arg("kernel-check").arg("-c").arg(&conf).output().expect("started");
+    String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr)
+}
+
 #[test]
 fn a_cgroup_of_the_datastore_alone() {
     let _alone = crate::alone();
@@ -53,6 +66,7 @@ fn a_cgroup_of_the_datastore_alone() {
         Node::start(Settings::before(&datastore).line(&line))
     };
     adopted(&before("required", &theirs));
+    assert!(kernel_check(&theirs.0).contains("route: yes\n"), "{}", kernel_check(&theirs.0));
 
     let start = Instant::now();
     let node = before("auto", &empty);

@@ -46,6 +46,19 @@ fn a_datastore_that_does_not_answer_costs_an_error_after_the_timeout() {
     assert!(count(&node, "watchdog_trips") > 0);
 }
 
+#[test]
+fn a_client_that_resets_is_no_loss_of_the_datastore() {
+    let _alone = crate::alone();
+    let Some((_datastore, node)) = node(&[]) else { return };
+    for _ in 0..20 {
+        let mut client = adopted(&node);
+        client.send(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");
+        client.reset();
+    }
+    until("their flows are gone", || count(&node, "flows_now") == 0);
+    assert_eq!(count(&node, "flows_given_up"), 0);
+}
+
 /// Numbers of programs, maps and links in the kernel.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Loaded {

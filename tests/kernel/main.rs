@@ -13,6 +13,7 @@ mod proof;
 mod room;
 mod shortcut;
 mod stalled;
+mod starts;
 mod uploads;
 mod without;
 

@@ -91,6 +91,18 @@ impl Context<'_> {
         self.check_required(reason);
     }
 
+    /// `kernel-check` looks at the same configuration.
+    #[track_caller]
+    fn check_said(&self, mode: &str, reason: &str) {
+        let (host, directory) = (Host::fresh(), tempfile::tempdir().expect("a temporary directory"));
+        drop(self.start(mode, host, &directory));
+        let check = self.command().arg("kernel-check").arg("-c").arg(directory.path().join("node.yml")).output();
+        let check = check.expect("started");
+        let said = String::from_utf8_lossy(&check.stdout).into_owned();
+        assert!(said.contains(&format!("route: no, {reason}\n")), "{said}");
+        assert_eq!(check.status.code(), Some(1));
+    }
+
     #[track_caller]
     fn check_required(&self, reason: &str) {
         let (host, directory) = (Host::fresh(), tempfile::tempdir().expect("a temporary directory"));
@@ -99,7 +111,7 @@ impl Context<'_> {
         let log = process.log();
         assert_eq!(code, Some(1), "{log}");
         // The guard, if one is asked for, comes first.
-        let part = if self.kernel.is_empty() { "fast path" } else { "guard" };
+        let part = if self.kernel.contains("interface") { "guard" } else { "fast path" };
         let line = format!("kernel.mode is required, but the {part} cannot be had: {reason}\n");
         assert!(log.contains(&line), "no {line} in {log}");
     }
@@ -225,6 +237,12 @@ fn datastores_that_are_not_of_this_kernel() {
     let context = |server| Context { wrapper: &wrapper, server, kernel: "", daemon };
     context("192.0.2.1:6379:1").check("the datastore 192.0.2.1:6379 is not on this host");
     context("/tmp/no-such-socket:1").check("the datastore is reached over a unix socket");
+    context("/tmp/no-such-socket:1").check_said("auto", "the datastore is reached over a unix socket");
+    context("192.0.2.1:6379:1").check_said("auto", "the datastore 192.0.2.1:6379 is not on this host");
+    context(NOWHERE).check_said("off", "kernel.mode is off");
+    if crate::cgroup().is_some() {
+        Context { kernel: ", cgroup: /tmp", ..context(NOWHERE) }.check("cgroup /tmp: not a cgroup of version 2");
+    }
 }
 
 /// In a machine that is thrown away afterwards: there is no way back.

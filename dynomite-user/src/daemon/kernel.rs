@@ -2,6 +2,7 @@
 //! at run time, and what it says about itself.
 //! Owns: whether it is on, and why not. Knows nothing of: flows.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,13 +13,16 @@ use dynomite_common::token::Token;
 use serde_json::json;
 
 use super::guard::Guarding;
+use super::members;
 use super::room::{self, Room, Told};
 use crate::always;
 use crate::config::{Address, Config, KernelMode};
 use crate::control::{Control, NodeState};
 use crate::kernel::probe::{self, Off, Proven};
+use crate::kernel::words::Words;
 use crate::kernel::{Descriptors, FastPath, Keys, Language, Routing, Settings};
 use crate::net::endpoints::KernelSwitch;
+use crate::net::worker;
 use crate::protocol::Protocol;
 use crate::protocol::commands::{Command, Keys as Places};
 use crate::protocol::resp;
@@ -31,6 +35,7 @@ pub struct Kernel {
     /// Connections to the datastore that clients share.
     shared: usize,
     guarding: Option<Arc<Guarding>>,
+    workers: Mutex<Vec<worker::Mailbox>>,
     state: Mutex<State>,
 }
 
@@ -80,25 +85,16 @@ impl Kernel {
             true => Err(Off::NoTcp("the datastore is embedded in this process")),
             false => prove(config),
         };
-        // What is in the way of both is said once.
-        let said = if proven.is_ok() { 2 } else { 1 };
-        for (part, result) in
-            ["fast path", "shortcut"].into_iter().zip(probe::parts(&proven).map(|part| part.1)).take(said)
-        {
-            match result {
-                Ok(trials) => always!("{part}: on, {} trials in the kernel as they should be", trials.len()),
-                Err(Off::Unwanted(_)) => {}
-                Err(off) if config.kernel.mode == KernelMode::Required => {
-                    bail!("kernel.mode is required, but the {part} cannot be had: {off}")
-                }
-                Err(off) => always!("{part}: off, {off}"),
-            }
-        }
         let room = Room { flows: config.kernel.flows_max as u32, why: None, told: Told::Nobody };
         let state = Mutex::new(State { topology, proven, room, is_switched_off: false, unroutable: None });
-        let kernel = Arc::new(Kernel { config: config.clone(), control, shared, guarding, state });
-        kernel.make_room(&mut kernel.state());
-        kernel.publish(&mut kernel.state());
+        let kernel =
+            Arc::new(Kernel { config: config.clone(), control, shared, guarding, workers: Mutex::default(), state });
+        {
+            let state = &mut kernel.state();
+            kernel.make_room(state);
+            kernel.publish(state);
+            kernel.say(state)?;
+        }
         let weak = Arc::downgrade(&kernel);
         // Told in the thread that makes a change, before whoever asked for it hears that it is done.
         kernel.control.listen(move |_| {
@@ -109,6 +105,11 @@ impl Kernel {
         Ok(kernel)
     }
 
+    /// These workers were given what path there was, and are told of a later one.
+    pub fn tell(&self, workers: Vec<worker::Mailbox>) {
+        *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = workers;
+    }
+
     /// For the workers.
     pub fn path(&self) -> Option<Arc<FastPath>> {
         self.state().path()
@@ -116,18 +117,13 @@ impl Kernel {
 
     /// Work for the control thread: names of members, words of the programs.
     pub fn spawn(self: &Arc<Kernel>, runtime: &tokio::runtime::Runtime) {
-        let mut words = vec![self.path().and_then(|path| path.take_words())];
+        follow(self.path().and_then(|path| path.take_words()));
         if let Some(guarding) = &self.guarding {
-            words.push(guarding.take_words());
+            follow(guarding.take_words());
             runtime.spawn(guarding.clone().resolve());
             runtime.spawn(guarding.clone().watch());
         }
         runtime.spawn(look_again(Arc::clone(self)));
-        for words in words.into_iter().flatten() {
-            if let Err(error) = words.follow() {
-                tracing::error!("the kernel's words are not heard: {error}");
-            }
-        }
     }
 
     /// Another topology is about to take effect: to be called before any worker hears of it.
@@ -146,10 +142,54 @@ impl Kernel {
 
     fn look_again(&self) {
         let mut state = self.state();
-        if state.proven.is_ok() && state.room.told == Told::Nobody {
-            self.make_room(&mut state);
-            self.publish(&mut state);
+        match &state.proven {
+            Ok(proven) if proven.route.is_ok() && state.room.told == Told::Nobody => {
+                self.make_room(&mut state);
+                self.publish(&mut state);
+            }
+            // Until the other has stopped, no more than a look at its lock.
+            Err(Off::Taken(..)) => self.try_again(&mut state),
+            _ => {}
         }
+    }
+
+    /// What was in the way at the start may be gone.
+    fn try_again(&self, state: &mut State) {
+        state.proven = prove(&self.config);
+        let Ok(proven) = &state.proven else { return };
+        let path = proven.path.clone();
+        self.make_room(state);
+        self.publish(state);
+        if let Err(error) = self.say(state) {
+            tracing::error!("{error:#}");
+        }
+        follow(path.take_words());
+        for worker in &*self.workers.lock().unwrap_or_else(PoisonError::into_inner) {
+            worker.join(&path);
+        }
+    }
+
+    /// What each part does, into the log. An error: the configuration asks for it, and it cannot be had.
+    fn say(&self, state: &State) -> anyhow::Result<()> {
+        let wanted = &self.config.kernel;
+        let is_required = wanted.mode == KernelMode::Required;
+        let wants_another = wanted.shortcut || self.guarding.is_some();
+        // What is in the way of both is said once.
+        let said = if state.proven.is_ok() { 2 } else { 1 };
+        let parts = probe::parts(&state.proven).into_iter().zip(self.why_off(state));
+        for (name, ((part, proven), (_, why))) in ["fast path", "shortcut"].into_iter().zip(parts).take(said) {
+            match (proven, why) {
+                (Err(Off::Unwanted(_)), _) if part == probe::SHORTCUT => {}
+                (Err(Off::Unwanted(why)), _) if wants_another => always!("{name}: off, {why}"),
+                (_, Some(why)) if is_required => {
+                    bail!("kernel.mode is required, but the {name} cannot be had: {why}")
+                }
+                (_, Some(why)) => always!("{name}: off, {why}"),
+                (Ok(trials), None) => always!("{name}: on, {} trials in the kernel as they should be", trials.len()),
+                (Err(_), None) => {}
+            }
+        }
+        Ok(())
     }
 
     /// As many flows as the datastore has room for.
@@ -200,8 +240,8 @@ impl Kernel {
 /// have all.
 const DESCRIPTORS_MIN: u64 = 256;
 
-/// The programs in the kernel, proven and aimed at the datastore.
-fn prove(config: &Config) -> Result<Proven, Off> {
+/// The datastore, if its sockets are such as the kernel can write into.
+fn datastore(config: &Config) -> Result<SocketAddr, Off> {
     if config.kernel.mode == KernelMode::Off {
         return Err(Off::Configured);
     }
@@ -216,14 +256,37 @@ fn prove(config: &Config) -> Result<Proven, Off> {
     let Address::Tcp(datastore) = &config.datastore.address else {
         return Err(Off::NoTcp("the datastore is reached over a unix socket"));
     };
-    let datastore = datastore.resolve().map_err(|error| Off::Configuration(format!("{datastore}: {error}")))?;
+    datastore.resolve().map_err(|error| Off::Configuration(format!("{datastore}: {error}")))
+}
+
+/// What this host can do with this configuration, whether or not anything runs.
+pub fn check(config: &Config) -> Result<Proven, Off> {
+    let datastore = datastore(config)?;
+    let mut proven = probe::check(Some(datastore), config.kernel.cgroup.clone())?;
+    let topology = members::topology(config);
+    let keys = topology.map_err(|_| "no ring can be made of these nodes".to_owned()).and_then(|all| keys(config, &all));
+    if let (Ok(_), Err(why)) = (&proven.route, keys) {
+        proven.route = Err(Off::Configuration(why));
+    }
+    Ok(proven)
+}
+
+fn follow(words: Option<Words>) {
+    if let Some(Err(error)) = words.map(Words::follow) {
+        tracing::error!("the kernel's words are not heard: {error}");
+    }
+}
+
+/// The programs in the kernel, proven and aimed at the datastore.
+fn prove(config: &Config) -> Result<Proven, Off> {
+    let datastore = datastore(config)?;
     let settings = Settings {
         datastore,
         language: match config.protocol {
             Protocol::Resp => Language::Resp,
             Protocol::Memcache => Language::Memcache,
         },
-        flows_max: (config.kernel.flows_max as u32).min(descriptors.flows_max()),
+        flows_max: (config.kernel.flows_max as u32).min(Descriptors::of_this_process().flows_max()),
         cgroup: Default::default(),
     };
     let greeting = super::workers::greeting(config);
@@ -349,6 +412,11 @@ impl KernelSwitch for Kernel {
         if let Some(path) = state.path().filter(|_| on) {
             path.forgive_shortcut();
         }
+        if let (true, Err(off)) = (on, &state.proven)
+            && !matches!(off, Off::Configured | Off::NoTcp(_))
+        {
+            self.try_again(&mut state);
+        }
         self.publish(&mut state);
         match self.why_off(&state) {
             [(_, Some(why)), (_, Some(_))] if on => Err(why),
@@ -392,7 +460,6 @@ impl Sections for Kernel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::members;
 
     fn check_ranges(entries: &[(u32, u32)], expected: &[(u32, u32)]) {
         let entries = entries.iter().map(|&(token, owner)| (Token(token), PeerId(owner)));

@@ -82,6 +82,9 @@ impl Workers {
         });
         let handles = handles.collect::<anyhow::Result<Vec<worker::Handle>>>()?;
         let mailboxes: Vec<worker::Mailbox> = handles.iter().map(|handle| handle.mailbox.clone()).collect();
+        if let Some(kernel) = &parts.kernel {
+            kernel.tell(mailboxes.clone());
+        }
         parts.control.listen(move |change| {
             mailboxes.iter().for_each(|mailbox| match change {
                 Change::State(_) => mailbox.order(worker::Order::State),

@@ -404,6 +404,10 @@ impl Hand {
         &self.path
     }
 
+    pub fn share(&self) -> Arc<FastPath> {
+        Arc::clone(&self.path)
+    }
+
     /// Begins a flow: dials a datastore connection for one client, which begins with `greetings`, each answered once.
     pub fn dial(&self, greetings: &[&[u8]]) -> Result<Flow, Refused> {
         if !self.path.is_open() {
@@ -418,6 +422,12 @@ impl Hand {
     /// Slots of this worker's flows that something happened to.
     pub fn take_events(&self, slots: &mut Vec<u32>) {
         self.mailbox.take(slots);
+    }
+}
+
+impl fmt::Debug for Hand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hand").field("worker", &self.worker).finish_non_exhaustive()
     }
 }
 

@@ -200,8 +200,12 @@ fn lift_memory_limit() {
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 }
 
-/// What this host can do, for people: the same questions with a datastore of our own making.
-pub fn check(cgroup: Option<PathBuf>) -> Result<Proven, Off> {
+/// What this host can do, for people: the same questions with a datastore of our own making. `meant`: the one that it is asked
+/// for, which is not touched.
+pub fn check(meant: Option<SocketAddr>, cgroup: Option<PathBuf>) -> Result<Proven, Off> {
+    if let Some(remote) = meant.filter(|meant| !is_local(*meant)) {
+        return Err(Off::Remote(remote));
+    }
     let refused = |error| Off::Load(LoadError::NotMapped(error));
     let datastore = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(refused)?;
     let settings = Settings {
@@ -210,7 +214,12 @@ pub fn check(cgroup: Option<PathBuf>) -> Result<Proven, Off> {
         flows_max: 64,
         cgroup: PathBuf::new(),
     };
-    start(settings, cgroup, &[], true)
+    if let Some(cgroup) = &cgroup {
+        is_cgroup2(cgroup).map_err(|why| Off::BadCgroup(cgroup.clone(), why))?;
+    }
+    // What stands for the datastore is where this process is.
+    let own = cgroup2(&fs::read_to_string("/proc/self/mounts").unwrap_or_default());
+    start(settings, own.or(cgroup), &[], true)
 }
 
 /// Is a real connection to the datastore adopted? None: it cannot be told, since nobody answers there yet.

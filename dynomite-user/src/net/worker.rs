@@ -21,7 +21,7 @@ use super::presence::Board;
 use super::stream::Stream;
 use crate::control::{Control, PeerVerb};
 use crate::coordinator::{Asker, ClientId, Coordinator, Taken};
-use crate::kernel::FastPath;
+use crate::kernel::{FastPath, Hand};
 use crate::moment::{Clock, Moment};
 use crate::protocol::Protocol;
 use crate::protocol::codec::Decoder;
@@ -62,6 +62,8 @@ pub enum Order {
     Peer { verb: PeerVerb, name: Option<String> },
     /// Another topology.
     Topology(Arc<Topology>),
+    /// A fast path that was not to be had at the start.
+    Kernel(Hand),
 }
 
 /// Where a worker is told things, from any thread.
@@ -77,6 +79,18 @@ impl Mailbox {
             let _ = self.waker.wake();
         }
     }
+}
+
+impl Mailbox {
+    /// From now on this worker has a hand on the fast path.
+    pub fn join(&self, path: &Arc<FastPath>) {
+        self.order(Order::Kernel(hand(path, &self.waker)));
+    }
+}
+
+fn hand(path: &Arc<FastPath>, waker: &Arc<Waker>) -> Hand {
+    let waker = Arc::clone(waker);
+    path.join(Box::new(move || _ = waker.wake()))
 }
 
 /// The control thread's end of a worker.
@@ -120,14 +134,11 @@ pub fn spawn(
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Source::Waker.token())?);
     let (orders, receiver) = std::sync::mpsc::channel();
-    let shared_kernel = shared.kernel.clone();
-    let hand = shared.kernel.as_ref().map(|path| {
-        let waker = waker.clone();
-        path.join(Box::new(move || _ = waker.wake()))
-    });
+    let hand = shared.kernel.as_ref().map(|path| hand(path, &waker));
     let mut worker = Worker::new(settings, poll, listeners, receiver, shared, stats)?;
-    worker.fast = hand.map(Fast::new);
-    worker.io.kernel = shared_kernel;
+    if let Some(hand) = hand {
+        worker.take_hand(hand);
+    }
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || worker.run())?;
     Ok(Handle { mailbox: Mailbox { orders, waker }, thread })
 }
@@ -331,6 +342,7 @@ impl Worker {
                     self.coordinator.set_topology(topology);
                     self.drop_peer_links(gone, true);
                 }
+                Ok(Order::Kernel(hand)) => self.take_hand(hand),
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
                     self.drain_until.get_or_insert(self.io.now);

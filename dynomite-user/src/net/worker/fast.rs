@@ -200,6 +200,11 @@ impl Worker {
         self.io.queue_client(index);
     }
 
+    pub(super) fn take_hand(&mut self, hand: Hand) {
+        self.io.kernel = Some(hand.share());
+        self.fast = Some(Fast::new(hand));
+    }
+
     /// Some flows leave their descriptors to others, who need them more.
     pub(super) fn give_way(&mut self) {
         let Some(fast) = &self.fast else { return };
@@ -434,6 +439,10 @@ impl Worker {
         let (Some(fast), Some(client)) = (&self.fast, self.io.clients.get_mut(index)) else { return };
         let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
         tracing::debug!(why, "a flow's datastore connection is lost");
+        // The datastore gives up a connection whose client is gone.
+        if Flow::is_dead(client.stream.as_fd()) {
+            return self.drop_client(index, Stat::client_err);
+        }
         if !leg.flow.is_adopted() {
             return self.part(index);
         }
