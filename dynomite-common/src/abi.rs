@@ -1,11 +1,8 @@
-//! Names, keys and values of maps and programs, and the version of all that layout.
+//! Names, keys and values of maps and programs.
 //! What a slot holds is in `flow`; this is what stands around it.
 
 use crate::flow::Count;
 use crate::limits::RANGES_MAX;
-
-/// Bumped with every change of a layout. The object carries it; the daemon refuses another one.
-pub const LAYOUT_VERSION: u32 = 1;
 
 /// Names of programs in the object.
 pub mod program {
@@ -28,6 +25,7 @@ pub mod map {
     pub const SHORTCUTS: &str = "SHORTCUTS";
     pub const COMMANDS: &str = "COMMANDS";
     pub const TALLIES: &str = "TALLIES";
+    pub const ANSWERS: &str = "ANSWERS";
     pub const EVENTS: &str = "EVENTS";
     pub const RULES: &str = "RULES";
     pub const MEMBERS: &str = "MEMBERS";
@@ -214,8 +212,10 @@ pub struct CommandRow {
     /// Arguments with the name, both ends included.
     pub args_min: u32,
     pub args_max: u32,
+    /// Where it is counted: below `COMMANDS_MAX`.
+    pub number: u32,
 }
-const _: () = assert!(size_of::<CommandRow>() == 8);
+const _: () = assert!(size_of::<CommandRow>() == 12);
 
 // SAFETY: repr(C) integers without padding (sizes asserted above); every bit pattern is a value.
 #[cfg(feature = "user")]

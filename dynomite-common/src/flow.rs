@@ -69,8 +69,9 @@ pub struct Route {
     /// What `passed` was when a segment came that did not start where the last one ended; valid once `broken` is 1.
     pub broken_at: Count,
     pub broken: Count,
-    /// Length of the key of the request that is with the datastore: memcached repeats the key before the value.
-    pub key_len: Count,
+    /// The request that is with the datastore: its `CommandRow::number`, and in the lower half the length of its key.
+    /// (memcached repeats the key before the value.)
+    asked: Count,
 }
 
 /// Written by the reply program, under the datastore socket's lock.
@@ -142,11 +143,18 @@ const _: () = assert!(size_of::<Slot>() == 256 && align_of::<Slot>() == 64);
 const _: () = assert!(size_of::<Route>() == 64 && size_of::<Reply>() == 64 && size_of::<Daemon>() == 64);
 
 impl Slot {
+    /// Is a program at work on it?
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn is_in_hand(&self) -> bool {
+        let Slot { route, reply, .. } = self;
+        route.entered.get() != route.left.get() || reply.entered.get() != reply.left.get()
+    }
+
     /// Back to the beginning, for another flow. Only while no program can have this slot in hand.
     pub fn reset(&self, life: u64) {
         let Slot { route, reply, daemon, adopted } = self;
-        let Route { entered, left, passed, routed, sent, broken_at, broken, key_len } = route;
-        for count in [entered, left, passed, routed, sent, broken_at, broken, key_len] {
+        let Route { entered, left, passed, routed, sent, broken_at, broken, asked } = route;
+        for count in [entered, left, passed, routed, sent, broken_at, broken, asked] {
             count.set(0);
         }
         let Reply { entered, left, done, out, relayed, rest, spoiled } = reply;
@@ -162,6 +170,21 @@ impl Slot {
 }
 
 impl Route {
+    #[inline(always)]
+    pub fn ask(&self, number: u32, key_len: u32) {
+        self.asked.set(u64::from(number) << 32 | u64::from(key_len));
+    }
+
+    #[inline(always)]
+    pub fn number(&self) -> u32 {
+        (self.asked.get() >> 32) as u32
+    }
+
+    #[inline(always)]
+    pub fn key_len(&self) -> u32 {
+        self.asked.get() as u32
+    }
+
     /// The TCP sequence number that the next segment must start with: bytes seen so far, behind the first one.
     #[inline(always)]
     pub fn next_seq(&self, base_seq: u64) -> u32 {

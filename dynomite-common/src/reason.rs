@@ -81,9 +81,23 @@ pub struct Tally {
 }
 const _: () = assert!(size_of::<Tally>() == 16);
 
+/// What the kernel did of one command, per CPU. What is relayed is counted as a reply, its bytes by the daemon.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    pub requests: u64,
+    pub request_bytes: u64,
+    pub replies: u64,
+    pub reply_bytes: u64,
+}
+const _: () = assert!(size_of::<Answers>() == 32);
+
 // SAFETY: repr(C) integers without padding; every bit pattern is a value.
 #[cfg(feature = "user")]
-unsafe impl aya::Pod for Tally {}
+mod pod {
+    unsafe impl aya::Pod for super::Tally {}
+    unsafe impl aya::Pod for super::Answers {}
+}
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use dynomite_common::reason::Reason;
 
-use crate::maps::TALLIES;
+use crate::maps::{ANSWERS, TALLIES};
 
 #[inline(always)]
 pub fn bump(reason: Reason, bytes: u64) {
@@ -12,6 +12,30 @@ pub fn bump(reason: Reason, bytes: u64) {
         unsafe {
             (*tally).times += 1;
             (*tally).bytes += bytes;
+        }
+    }
+}
+
+/// A request of a command went to the datastore.
+#[inline(always)]
+pub fn asked(number: u32, bytes: u64) {
+    if let Some(answers) = ANSWERS.get_ptr_mut(number) {
+        // SAFETY: as above; `answered` writes other fields.
+        unsafe {
+            (*answers).requests += 1;
+            (*answers).request_bytes += bytes;
+        }
+    }
+}
+
+/// Bytes of the reply went to the client, or with the last of them the reply.
+#[inline(always)]
+pub fn answered(number: u32, replies: u64, bytes: u64) {
+    if let Some(answers) = ANSWERS.get_ptr_mut(number) {
+        // SAFETY: as above.
+        unsafe {
+            (*answers).replies += replies;
+            (*answers).reply_bytes += bytes;
         }
     }
 }

@@ -11,7 +11,7 @@ use dynomite_common::limits::{
 };
 use dynomite_common::pair::Pair;
 use dynomite_common::peek::State;
-use dynomite_common::reason::{Reason, Tally};
+use dynomite_common::reason::{Answers, Reason, Tally};
 use dynomite_common::token::Place;
 use dynomite_common::verifier::Forgotten;
 
@@ -58,6 +58,11 @@ pub static COMMANDS: HashMap<Name, CommandRow> = HashMap::with_max_entries(COMMA
 /// A counter per `Reason`. Written by every program; read by the daemon for the statistics.
 #[map]
 pub static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(Reason::COUNT, 0);
+
+/// What was done of each command, by `CommandRow::number`. Written by `route` and `reply`, each its own half; read by the
+/// daemon for the statistics.
+#[map]
+pub static ANSWERS: PerCpuArray<Answers> = PerCpuArray::with_max_entries(COMMANDS_MAX, 0);
 
 /// `Event`s for the daemon: a reply ended that it may be waiting for, or a segment was passed that its poll does not tell
 /// it of. Written by `reply` and `route`.

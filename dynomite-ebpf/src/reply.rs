@@ -11,7 +11,7 @@ use dynomite_common::peek;
 use dynomite_common::reason::Reason;
 use dynomite_common::verifier::within;
 
-use crate::count::bump;
+use crate::count::{answered, bump};
 use crate::maps::{CLIENTS, CONFIG, PORTS, SLOTS};
 use crate::tell::tell;
 
@@ -51,6 +51,7 @@ fn deliver(ctx: &SkMsgContext, slot: &Slot, index: u32, size: u64) -> Reason {
             }
             slot.reply.out.add(size);
             slot.reply.rest.set(rest);
+            answered(slot.route.number(), u64::from(rest == 0), size);
             if rest > 0 {
                 return Reason::ReplyPart;
             }
@@ -59,6 +60,7 @@ fn deliver(ctx: &SkMsgContext, slot: &Slot, index: u32, size: u64) -> Reason {
         }
         Carry::RelayStart => {
             slot.reply.relayed.add(1);
+            answered(slot.route.number(), 1, 0);
             tell(slot, index);
             Reason::Relayed
         }
@@ -95,7 +97,7 @@ fn head(ctx: &SkMsgContext, slot: &Slot, size: u32) -> ReplyHead {
     };
     match CONFIG.get(0) {
         Some(config) if config.table.protocol == 0 => peek::resp_reply(size, byte),
-        Some(_) => peek::memcache_reply(size, slot.route.key_len.get() as u32 & 0xff, byte),
+        Some(_) => peek::memcache_reply(size, slot.route.key_len() & 0xff, byte),
         None => ReplyHead::Unknown,
     }
 }

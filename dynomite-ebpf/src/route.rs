@@ -12,7 +12,7 @@ use dynomite_common::peek::{Head, Peek};
 use dynomite_common::reason::Reason;
 use dynomite_common::token::{self, Token, Window};
 
-use crate::count::bump;
+use crate::count::{self, bump};
 use crate::load;
 use crate::maps::{COMMANDS, CONFIG, DATASTORES, FLOWS, SCRATCH, SLOTS, Scratch};
 use crate::tell::tell;
@@ -69,9 +69,9 @@ fn decide(ctx: &SkBuffContext, slot: &Slot, index: u32, len: u32) -> Result<(), 
     let scratch = unsafe { &mut *scratch };
     let table = &config.table;
     let name = look(ctx, table, scratch, len)?;
-    eligible(name, scratch)?;
+    let number = eligible(name, scratch)?;
     owned(table, scratch)?;
-    slot.route.key_len.set(u64::from(scratch.look.key_len.get()));
+    slot.route.ask(number, scratch.look.key_len.get());
     // SAFETY: the context is the kernel's own.
     let verdict = unsafe { DATASTORES.redirect_skb(ctx, index, BPF_F_INGRESS.into()) };
     if verdict != i64::from(sk_action::SK_PASS) {
@@ -79,6 +79,7 @@ fn decide(ctx: &SkBuffContext, slot: &Slot, index: u32, len: u32) -> Result<(), 
     }
     slot.route.routed.add(u64::from(len));
     slot.route.sent.add(1);
+    count::asked(number, u64::from(len));
     Ok(())
 }
 
@@ -119,11 +120,11 @@ fn look(ctx: &SkBuffContext, table: &Table, scratch: &mut Scratch, len: u32) -> 
 }
 
 #[inline(always)]
-fn eligible(name: Name, scratch: &Scratch) -> Result<(), Reason> {
-    // SAFETY: rows change only while the generation is odd, and they are two words.
+fn eligible(name: Name, scratch: &Scratch) -> Result<u32, Reason> {
+    // SAFETY: rows change only while the generation is odd, and they are three words.
     let row = unsafe { COMMANDS.get(&name) }.ok_or(Reason::NotEligible)?;
     let args = scratch.look.args.get();
-    if args < row.args_min || args > row.args_max { Err(Reason::Arguments) } else { Ok(()) }
+    if args < row.args_min || args > row.args_max { Err(Reason::Arguments) } else { Ok(row.number) }
 }
 
 #[inline(always)]

@@ -76,17 +76,11 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<ExitCode> {
     control.set_cluster(members::view(&config));
     let control = Arc::new(control);
     let shared = workers * config.datastore_connections.max(1);
+    let registry = Arc::new(Registry::new(workers));
+    let stats = registry.kernel();
     let kernel =
-        Kernel::start(&config, control.clone(), Arc::new(topology.clone()), options.embedded_datastore, shared)?;
-    let parts = Parts {
-        topology,
-        control,
-        kernel: Some(kernel.clone()),
-        registry: Arc::new(Registry::new(workers)),
-        workers,
-        config,
-        options,
-    };
+        Kernel::start(&config, control.clone(), Arc::new(topology.clone()), options.embedded_datastore, shared, stats)?;
+    let parts = Parts { topology, control, kernel: Some(kernel.clone()), registry, workers, config, options };
     // One thread: signals, the stats port and the clockwork are little work, and must not wait for each other.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("control thread")?;
     let inside = runtime.enter();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dynomite_tests::{Client, Value, until};
+use dynomite_tests::{Answer, Client, Fake, Kind, Node, Settings, Value, until};
 
 use crate::{adopted, count, node};
 
@@ -57,6 +57,38 @@ fn a_client_that_resets_is_no_loss_of_the_datastore() {
     }
     until("their flows are gone", || count(&node, "flows_now") == 0);
     assert_eq!(count(&node, "flows_given_up"), 0);
+}
+
+/// A datastore that never answers one key, and everything else at once: to the node that is a kernel that lost something.
+#[test]
+fn flows_that_stand_still_while_others_move_end_the_fast_path() {
+    let _alone = crate::alone();
+    if crate::cgroup().is_none() {
+        return;
+    }
+    let fake = Fake::start(|words| match words {
+        [get, key] if get == "GET" && key == "lost" => Answer::After(Duration::from_secs(600), Vec::new()),
+        [get, _] if get == "GET" => Answer::Reply(b"$-1\r\n".to_vec()),
+        _ => Answer::Reply(b"+OK\r\n".to_vec()),
+    });
+    let settings = Settings { server: fake.server(), embedded: false, ..Settings::embedded(Kind::Redis) };
+    let node = Node::start(settings.line("kernel: {mode: required}").line("timeout: 500"));
+    let mut others: Vec<Client> = (0..2).map(|_| adopted(&node)).collect();
+    for trip in 1..=3 {
+        let mut client = adopted(&node);
+        client.send(b"*2\r\n$3\r\nGET\r\n$4\r\nlost\r\n");
+        until("the flow is given up", || {
+            others.iter_mut().for_each(|other| assert_eq!(other.ask("GET nothing-here"), Value::Null));
+            count(&node, "watchdog_trips") == trip
+        });
+        assert!(matches!(client.reply(), Value::Error(_)));
+    }
+    until("the fast path is off", || count(&node, "route_on") == 0);
+    assert!(node.get("/kernel").contains("stood still"));
+    others.iter_mut().for_each(|other| assert_eq!(other.ask("GET nothing-here"), Value::Null));
+    node.get("/kernel/on");
+    until("the fast path is on again", || count(&node, "route_on") == 1);
+    adopted(&node);
 }
 
 /// Numbers of programs, maps and links in the kernel.

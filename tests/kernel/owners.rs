@@ -56,7 +56,7 @@ fn any(random: &mut Random) -> (Option<Routing>, [bool; KEYS.len()]) {
     let knows_get = !random.one_in(8);
     let allowed = tokens.map(|token| knows_get && is_within(token));
     let name = if knows_get { "get" } else { "strlen" };
-    let commands = vec![(Name::new(name).expect("a short word"), CommandRow { args_min: 2, args_max: 2 })];
+    let commands = vec![(Name::new(name).expect("a short word"), CommandRow { args_min: 2, args_max: 2, number: 0 })];
     (Some(Routing { keys: Some(Keys { hash, tag: Some((b'{', b'}')), ranges }), commands }), allowed)
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::bail;
 use dynomite_common::abi::{CommandRow, KernelHash, Name, TokenRange};
 use dynomite_common::limits::{ARGS_MAX, RANGES_MAX};
+use dynomite_common::reason::Answers;
 use dynomite_common::token::Token;
 use serde_json::json;
 
@@ -24,10 +25,11 @@ use crate::kernel::{Descriptors, FastPath, Keys, Language, Routing, Settings};
 use crate::net::endpoints::KernelSwitch;
 use crate::net::worker;
 use crate::protocol::Protocol;
-use crate::protocol::commands::{Command, Keys as Places};
-use crate::protocol::resp;
+use crate::protocol::commands::{Command, Keys as Places, Kind};
+use crate::protocol::{memcache, resp};
 use crate::ring::{PeerId, Topology};
 use crate::stats::render::{Section, Sections};
+use crate::stats::{Stat, Stats};
 
 pub struct Kernel {
     config: Config,
@@ -36,6 +38,7 @@ pub struct Kernel {
     shared: usize,
     guarding: Option<Arc<Guarding>>,
     workers: Mutex<Vec<worker::Mailbox>>,
+    stats: Arc<Stats>,
     state: Mutex<State>,
 }
 
@@ -75,6 +78,7 @@ impl Kernel {
         topology: Arc<Topology>,
         embedded: bool,
         shared: usize,
+        stats: Arc<Stats>,
     ) -> anyhow::Result<Arc<Kernel>> {
         // First, since it takes less time than to prove the fast path.
         let guarding = Guarding::start(config, &topology).map(Arc::new);
@@ -87,8 +91,8 @@ impl Kernel {
         };
         let room = Room { flows: config.kernel.flows_max as u32, why: None, told: Told::Nobody };
         let state = Mutex::new(State { topology, proven, room, is_switched_off: false, unroutable: None });
-        let kernel =
-            Arc::new(Kernel { config: config.clone(), control, shared, guarding, workers: Mutex::default(), state });
+        let workers = Mutex::default();
+        let kernel = Arc::new(Kernel { config: config.clone(), control, shared, guarding, workers, stats, state });
         {
             let state = &mut kernel.state();
             kernel.make_room(state);
@@ -216,7 +220,10 @@ impl Kernel {
             Room { flows: 0, why: Some(why), .. } => Err(format!("there is no room for flows: {why}")),
             _ => routing(&self.config, &self.control, &state.topology),
         };
-        let routed = routing.as_ref().ok().filter(|_| proven.route.is_ok() && !state.is_switched_off);
+        let routed = routing
+            .as_ref()
+            .ok()
+            .filter(|_| proven.route.is_ok() && !state.is_switched_off && !proven.path.route_is_given_up());
         proven.path.publish(routed);
         state.unroutable = routing.err();
     }
@@ -227,6 +234,9 @@ impl Kernel {
             let why = match proven {
                 Err(off) => Some(off.to_string()),
                 Ok(_) if state.is_switched_off => Some(Off::Switched.to_string()),
+                Ok(_) if part == probe::ROUTE && state.path().is_some_and(|path| path.route_is_given_up()) => {
+                    Some(Off::GivenUp.to_string())
+                }
                 Ok(_) if part == probe::ROUTE => state.unroutable.clone(),
                 Ok(_) if state.path().is_some_and(|path| path.shortcut_is_given_up()) => Some(Off::GivenUp.to_string()),
                 Ok(_) => None,
@@ -316,14 +326,26 @@ fn routing(config: &Config, control: &Control, topology: &Topology) -> Result<Ro
 /// What the kernel is told of commands. `alone`: keys have one replica, so writes need nobody else.
 pub fn commands(protocol: Protocol, alone: bool) -> Vec<(Name, CommandRow)> {
     match protocol {
-        Protocol::Resp => resp::commands::COMMANDS.iter().filter_map(|command| row(command, alone)).collect(),
-        Protocol::Memcache => vec![(Name::new("get").expect("a short word"), CommandRow { args_min: 2, args_max: 2 })],
+        Protocol::Resp => answerable(protocol).filter_map(|(number, command)| row(number, command, alone)).collect(),
+        Protocol::Memcache => {
+            let row = CommandRow { args_min: 2, args_max: 2, number: 0 };
+            vec![(Name::new("get").expect("a short word"), row)]
+        }
     }
 }
 
+/// Whatever the kernel may answer anywhere, with its number.
+fn answerable(protocol: Protocol) -> impl Iterator<Item = (u32, &'static Command)> {
+    let commands: Vec<&Command> = match protocol {
+        Protocol::Resp => resp::commands::COMMANDS.iter().collect(),
+        Protocol::Memcache => memcache::commands::ROWS.iter().map(|row| &row.command).collect(),
+    };
+    (0..).zip(commands.into_iter().filter(|command| command.fast || command.fast_alone))
+}
+
 /// Of one command, if the kernel may answer it.
-fn row(command: &Command, alone: bool) -> Option<(Name, CommandRow)> {
-    if !(command.fast || command.fast_alone && alone) {
+fn row(number: u32, command: &Command, alone: bool) -> Option<(Name, CommandRow)> {
+    if !(command.fast || alone) {
         return None;
     }
     let arity = u32::from(command.arity.unsigned_abs());
@@ -334,7 +356,7 @@ fn row(command: &Command, alone: bool) -> Option<(Name, CommandRow)> {
         Places::Range { first: 1, but_last: 0, step } => (1 + u32::from(step), 1 + u32::from(step)),
         _ => return None,
     };
-    (args_min <= ARGS_MAX).then_some((Name::new(command.name)?, CommandRow { args_min, args_max }))
+    (args_min <= ARGS_MAX).then_some((Name::new(command.name)?, CommandRow { args_min, args_max, number }))
 }
 
 /// Which keys are this node's; None: all. An error: the kernel cannot tell.
@@ -410,7 +432,7 @@ impl KernelSwitch for Kernel {
         let mut state = self.state();
         state.is_switched_off = !on;
         if let Some(path) = state.path().filter(|_| on) {
-            path.forgive_shortcut();
+            path.forgive();
         }
         if let (true, Err(off)) = (on, &state.proven)
             && !matches!(off, Off::Configured | Off::NoTcp(_))
@@ -423,6 +445,50 @@ impl KernelSwitch for Kernel {
             _ => Ok(()),
         }
     }
+}
+
+impl Kernel {
+    /// Adds what the kernel answered to what the workers count of requests.
+    fn count_answers(&self, path: &FastPath) {
+        let mut sums = [0; Stat::COUNT];
+        for (number, command) in answerable(self.config.protocol) {
+            for (stat, count) in counted(command, self.config.protocol, path.answers(number)) {
+                sums[stat as usize] += count;
+            }
+        }
+        for (stat, sum) in Stat::ALL.iter().zip(sums) {
+            self.stats.set(*stat, sum);
+        }
+    }
+}
+
+/// What a worker would have counted, had it answered.
+fn counted(command: &Command, protocol: Protocol, answers: Answers) -> impl Iterator<Item = (Stat, u64)> {
+    let Answers { requests, request_bytes, replies, reply_bytes } = answers;
+    let of_kind = match command.kind {
+        Kind::Read => [
+            (Stat::client_read_requests, requests),
+            (Stat::read_requests, requests),
+            (Stat::read_request_bytes, request_bytes),
+            (Stat::read_responses, replies),
+            (Stat::read_response_bytes, reply_bytes),
+        ],
+        Kind::Write => [
+            (Stat::client_write_requests, requests),
+            (Stat::write_requests, requests),
+            (Stat::write_request_bytes, request_bytes),
+            (Stat::write_responses, replies),
+            (Stat::write_response_bytes, reply_bytes),
+        ],
+    };
+    let of_any = [
+        (Stat::client_requests, requests),
+        (Stat::client_bytes_in, request_bytes),
+        (Stat::client_replies, replies),
+        (Stat::client_bytes_out, reply_bytes),
+    ];
+    let of_redis = (protocol == Protocol::Resp).then(|| (command.tally.stat(), requests));
+    of_any.into_iter().chain(of_kind).chain(of_redis)
 }
 
 impl Sections for Kernel {
@@ -438,6 +504,7 @@ impl Sections for Kernel {
             guarding.show(&mut section);
         }
         let Ok(proven) = &state.proven else { return vec![section] };
+        self.count_answers(&proven.path);
         section.gauge("shortcuts_now", "datastore connections that do just now", proven.path.shortcuts_now());
         section.gauge("flows_now", "clients in the kernel, and on their way there", proven.path.flows_now().into());
         section.gauge("flows_max", "clients that may be there", state.room.flows.into());

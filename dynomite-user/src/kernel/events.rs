@@ -13,7 +13,7 @@ use dynomite_common::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::{FastPath, Used, sys};
+use super::{FastPath, Used};
 
 /// Where a worker finds the slots of its flows that something happened to.
 pub struct Mailbox {
@@ -77,16 +77,18 @@ pub fn listen(path: &Arc<FastPath>, mut records: RingBuf<MapData>) -> io::Result
     Ok(waker)
 }
 
-/// Starts the thread that gives used slots back when no program can have them in hand any more.
+/// How long a slot rests. Programs run for microseconds; but a virtual machine's processor may stand still in between.
+/// (A grace period of the kernel's would be a proof. But nothing ends the wait for it, on a busy machine it takes seconds,
+/// and a daemon that is killed meanwhile goes on answering clients until it is over.)
+const REST: Duration = Duration::from_millis(250);
+
+/// Starts the thread that gives used slots back when no program has them in hand any more.
 pub fn rest(path: &Arc<FastPath>, used: Receiver<Used>) -> io::Result<()> {
     let path: Weak<FastPath> = Arc::downgrade(path);
     let run = move || {
         while let Ok(first) = used.recv() {
             let slots: Vec<Used> = std::iter::once(first).chain(used.try_iter()).collect();
-            if sys::all_programs_left().is_err() {
-                // Kernels with nohz_full say no. Programs run for microseconds.
-                thread::sleep(Duration::from_secs(1));
-            }
+            thread::sleep(REST);
             let Some(path) = path.upgrade() else { return };
             path.rested(slots);
         }

@@ -335,7 +335,7 @@ impl Flow {
     /// Reads more of the reply that the kernel has left to the daemon. (bytes in `space`, was that the end). `Ok(None)`:
     /// nothing there now.
     pub fn relay(&mut self, space: &mut [u8]) -> io::Result<Option<(usize, bool)>> {
-        let key_len = self.slot_state().route.key_len.get() as u32;
+        let key_len = self.slot_state().route.key_len();
         let Stage::Adopted(adopted) = &mut self.stage else { return Ok(None) };
         let relay = adopted.relay.get_or_insert_with(|| {
             Relay::new(match self.path.language() {

@@ -14,9 +14,9 @@ use aya::programs::{ProgramError, SkMsg, SkSkb, SockOps};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use dynomite_common::abi::{CommandRow, Config, FlowKey, Name, map, program};
 use dynomite_common::flow::{Count, Slot};
-use dynomite_common::limits::SHORTCUTS_MAX;
+use dynomite_common::limits::{COMMANDS_MAX, SHORTCUTS_MAX};
 use dynomite_common::pair::Pair;
-use dynomite_common::reason::{Reason, Tally};
+use dynomite_common::reason::{Answers, Reason, Tally};
 
 use super::btf::Btf;
 use super::sys::Mapping;
@@ -108,6 +108,7 @@ pub struct Maps {
     pub shortcuts: SockMap<MapData>,
     pub commands: HashMap<MapData, Name, CommandRow>,
     pub tallies: PerCpuArray<MapData, Tally>,
+    pub answers: PerCpuArray<MapData, Answers>,
     pub events: Option<RingBuf<MapData>>,
 }
 
@@ -158,6 +159,7 @@ impl Loaded {
             shortcuts: take(&mut object, map::SHORTCUTS)?,
             commands: take(&mut object, map::COMMANDS)?,
             tallies: take(&mut object, map::TALLIES)?,
+            answers: take(&mut object, map::ANSWERS)?,
             events: Some(take(&mut object, map::EVENTS)?),
         };
         let slots = shared(&mut object, map::SLOTS, flows_max as usize)?;
@@ -204,15 +206,9 @@ impl Loaded {
 
     /// Every counter back to zero.
     pub fn forget_tallies(&self) {
-        let mut maps = self.maps();
-        for index in 0..Reason::COUNT {
-            if let Ok(values) = maps.tallies.get(&index, 0) {
-                let zeros: Vec<_> = values.iter().map(|_| Tally::default()).collect();
-                if let Ok(zeros) = PerCpuValues::try_from(zeros) {
-                    let _ = maps.tallies.set(index, zeros, 0);
-                }
-            }
-        }
+        let Maps { tallies, answers, .. } = &mut *self.maps();
+        (0..Reason::COUNT).for_each(|index| clear(tallies, index));
+        (0..COMMANDS_MAX).for_each(|index| clear(answers, index));
     }
 
     /// Every counter, summed over CPUs.
@@ -226,6 +222,25 @@ impl Loaded {
             }))
         };
         Reason::ALL.iter().map(|&reason| (reason, sum(reason).unwrap_or_default())).collect()
+    }
+
+    /// What was done of a command, by `CommandRow::number`, summed over CPUs.
+    pub fn answers(&self, number: u32) -> Answers {
+        let Ok(values) = self.maps().answers.get(&number, 0) else { return Answers::default() };
+        values.iter().fold(Answers::default(), |sum, answers| Answers {
+            requests: sum.requests + answers.requests,
+            request_bytes: sum.request_bytes + answers.request_bytes,
+            replies: sum.replies + answers.replies,
+            reply_bytes: sum.reply_bytes + answers.reply_bytes,
+        })
+    }
+}
+
+fn clear<T: aya::Pod + Default>(map: &mut PerCpuArray<MapData, T>, index: u32) {
+    let Ok(values) = map.get(&index, 0) else { return };
+    let zeros: Vec<T> = values.iter().map(|_| T::default()).collect();
+    if let Ok(zeros) = PerCpuValues::try_from(zeros) {
+        let _ = map.set(index, zeros, 0);
     }
 }
 

@@ -28,7 +28,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use dynomite_common::abi::{CommandRow, KernelHash, Name, Table, TokenRange};
 use dynomite_common::event::Event;
 use dynomite_common::limits::{RANGES_MAX, SHORTCUTS_MAX};
-use dynomite_common::reason::{Reason, Tally};
+use dynomite_common::reason::{Answers, Reason, Tally};
 use mio::Waker;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -49,6 +49,7 @@ pub use load::LoadError;
 pub use shortcut::Shortcut;
 pub use turn::{Turn, View};
 
+use crate::moment::Moment;
 use load::{Loaded, Offsets};
 use slots::Slots;
 use words::Words;
@@ -150,6 +151,9 @@ enum Used {
     Pair(u32),
 }
 
+/// So many flows may stand still.
+const ROUTE_TRIPS_MAX: u32 = 3;
+
 /// The programs at work. One a process; workers share it.
 pub struct FastPath {
     loaded: Loaded,
@@ -159,6 +163,10 @@ pub struct FastPath {
     flows_max: AtomicU32,
     pairs: Mutex<Slots>,
     shortcut_on: AtomicBool,
+    /// The moment when the datastore was last seen to have answered on any flow.
+    answered_at: AtomicU64,
+    /// Flows that stood still while others moved, since an operator forgave it.
+    route_trips: AtomicU32,
     /// Connections on it that stood still or said nonsense, since an operator forgave it.
     shortcut_trips: AtomicU32,
     /// It was on once: connections are dialled so that they can take it.
@@ -189,6 +197,8 @@ impl FastPath {
             flows_max: AtomicU32::new(settings.flows_max),
             pairs: Mutex::new(Slots::new(SHORTCUTS_MAX)),
             shortcut_on: AtomicBool::new(false),
+            answered_at: AtomicU64::new(0),
+            route_trips: AtomicU32::new(0),
             shortcut_trips: AtomicU32::new(0),
             shortcut_used: AtomicBool::new(false),
             used,
@@ -254,6 +264,33 @@ impl FastPath {
         config[0].generation.set(generation + 1);
     }
 
+    pub fn saw_answer(&self, now: Moment) {
+        self.answered_at.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    pub fn answered_at(&self) -> Moment {
+        Moment(self.answered_at.load(Ordering::Relaxed))
+    }
+
+    /// A flow stood still although the datastore answered others: after a few of them nothing is routed any more.
+    pub fn distrust_route(&self) {
+        self.route_trips.fetch_add(1, Ordering::Relaxed);
+        if self.route_is_given_up() && self.is_open() {
+            tracing::error!("the fast path is off: flows stood still while the datastore answered others");
+            self.publish(None);
+        }
+    }
+
+    pub fn route_is_given_up(&self) -> bool {
+        self.route_trips.load(Ordering::Relaxed) >= ROUTE_TRIPS_MAX
+    }
+
+    /// Another chance.
+    pub fn forgive(&self) {
+        self.route_trips.store(0, Ordering::Relaxed);
+        self.shortcut_trips.store(0, Ordering::Relaxed);
+    }
+
     /// May anything be routed now?
     pub fn is_open(&self) -> bool {
         self.loaded.config()[0].generation.get() & 1 == 0
@@ -262,6 +299,11 @@ impl FastPath {
     /// Every program's exits.
     pub fn tallies(&self) -> Vec<(Reason, Tally)> {
         self.loaded.tallies()
+    }
+
+    /// What the kernel did of the command with this `CommandRow::number`.
+    pub fn answers(&self, number: u32) -> Answers {
+        self.loaded.answers(number)
     }
 
     /// How many instructions the verifier walked, by program; 0 on kernels that do not tell (before 5.16).
@@ -334,6 +376,7 @@ impl FastPath {
     fn forget(&self) {
         self.loaded.forget_tallies();
         self.counts.forget();
+        self.forgive();
         self.shortcut_used.store(false, Ordering::Relaxed);
     }
 
@@ -371,9 +414,15 @@ impl FastPath {
     fn rested(&self, used: Vec<Used>) {
         for used in used {
             match used {
-                Used::Flow(slot) => {
-                    self.loaded.slots[slot as usize].reset(0);
-                    lock(&self.slots).rested(slot);
+                Used::Flow(number) => {
+                    let slot = &self.loaded.slots[number as usize];
+                    if slot.is_in_hand() {
+                        // Not yet.
+                        let _ = self.used.send(Used::Flow(number));
+                        continue;
+                    }
+                    slot.reset(0);
+                    lock(&self.slots).rested(number);
                 }
                 Used::Pair(pair) => {
                     self.loaded.pairs[pair as usize].reset();

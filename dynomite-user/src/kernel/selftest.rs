@@ -366,6 +366,6 @@ fn until_within(patience: Duration, what: &str, mut condition: impl FnMut() -> R
 }
 
 fn commands() -> Vec<(Name, CommandRow)> {
-    let row = CommandRow { args_min: 2, args_max: 2 };
+    let row = CommandRow { args_min: 2, args_max: 2, number: 0 };
     ["get", "strlen"].into_iter().filter_map(Name::new).map(|name| (name, row)).collect()
 }

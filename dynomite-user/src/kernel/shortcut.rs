@@ -207,11 +207,6 @@ impl FastPath {
         self.shortcut_trips.load(Ordering::Relaxed) >= TRIPS_MAX
     }
 
-    /// Another chance.
-    pub fn forgive_shortcut(&self) {
-        self.shortcut_trips.store(0, Ordering::Relaxed);
-    }
-
     fn shortcut_is_on(&self) -> bool {
         self.shortcut_on.load(Ordering::Relaxed)
     }

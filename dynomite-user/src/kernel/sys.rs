@@ -163,13 +163,6 @@ impl Drop for Hush<'_> {
     }
 }
 
-/// Waits until every program that is running now has ended. Tens of milliseconds: not for a worker.
-pub fn all_programs_left() -> io::Result<()> {
-    const GLOBAL: libc::c_int = 1;
-    // SAFETY: no memory is involved.
-    check(unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0) as libc::c_int })
-}
-
 /// Attaches an XDP program to an interface for as long as the link lives, in the driver or in the network stack. aya's own
 /// way falls back to one that replaces whatever program is there, and that stays when we are gone.
 pub fn attach_xdp(program: BorrowedFd<'_>, interface: u32, native: bool) -> io::Result<OwnedFd> {

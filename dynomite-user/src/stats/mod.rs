@@ -82,32 +82,37 @@ impl Stats {
 
 /// Every thread's set. Made once, before the threads; each takes its own.
 pub struct Registry {
-    workers: Vec<Arc<Stats>>,
+    sets: Vec<Arc<Stats>>,
     histogram_epoch: Arc<AtomicU32>,
 }
 
 impl Registry {
-    /// One set for each worker, and one more (`control`) for the control thread.
+    /// One set for each worker, one for the control thread (`control`), and one for what the kernel counts (`kernel`).
     pub fn new(workers: usize) -> Registry {
         let histogram_epoch = Arc::<AtomicU32>::default();
-        let workers = (0..=workers).map(|_| Arc::new(Stats::new(histogram_epoch.clone()))).collect();
-        Registry { workers, histogram_epoch }
+        let sets = (0..workers + 2).map(|_| Arc::new(Stats::new(histogram_epoch.clone()))).collect();
+        Registry { sets, histogram_epoch }
     }
 
     /// The set of worker `index`. Panics when there is no such worker: a mistake in our own wiring.
     pub fn worker(&self, index: usize) -> Arc<Stats> {
-        assert!(index + 1 < self.workers.len(), "stats for worker {index}, made for {}", self.workers.len() - 1);
-        self.workers[index].clone()
+        assert!(index + 2 < self.sets.len(), "stats for worker {index}, made for {}", self.sets.len() - 2);
+        self.sets[index].clone()
     }
 
     pub fn control(&self) -> Arc<Stats> {
-        self.workers[self.workers.len() - 1].clone()
+        self.sets[self.sets.len() - 1].clone()
+    }
+
+    /// Written by whoever reads the kernel's counters.
+    pub fn kernel(&self) -> Arc<Stats> {
+        self.sets[self.sets.len() - 2].clone()
     }
 
     /// Counters and gauges: the sum. Timestamps: the latest. A gauge read while it moves between two workers may pass
     /// below zero for a moment, which is shown as zero.
     pub fn total(&self, stat: Stat) -> u64 {
-        let values = self.workers.iter().map(|stats| stats.get(stat));
+        let values = self.sets.iter().map(|stats| stats.get(stat));
         match stat.row().kind {
             Kind::Counter => values.fold(0, u64::wrapping_add),
             Kind::Gauge => u64::try_from(values.fold(0, u64::wrapping_add) as i64).unwrap_or(0),
@@ -117,7 +122,7 @@ impl Registry {
 
     pub fn summary(&self, histogram: Histogram) -> Summary {
         let epoch = self.histogram_epoch.load(Ordering::Relaxed);
-        Summary::of(self.workers.iter().map(|stats| &stats.histograms[histogram as usize]), epoch)
+        Summary::of(self.sets.iter().map(|stats| &stats.histograms[histogram as usize]), epoch)
     }
 
     /// Forget what the histograms hold: every five minutes, and by `/historeset`.

@@ -109,7 +109,9 @@ impl Worker {
         fast.crowd.hear();
         let seen = match command {
             Some(command) if requests == 1 && is_whole && bytes <= SMALL_BYTES => match command.routing {
-                Routing::Node | Routing::Private(_) => Seen::Unfit,
+                // All others may make another client of it.
+                Routing::Node if !matches!(command.name, "ping" | "echo") => Seen::Unfit,
+                Routing::Private(_) => Seen::Unfit,
                 // What the kernel passed up although it knows the command, it had a reason for.
                 _ if client.kernel.is_adopted() => Seen::Other,
                 _ if command.fast || command.fast_alone && self.coordinator.topology().is_alone() => Seen::Routable,
@@ -360,6 +362,8 @@ impl Worker {
             match leg.flow.relay(&mut scratch) {
                 Ok(Some((count, is_end))) => {
                     leg.relay_ended = is_end;
+                    // The kernel has counted the reply, and cannot count its bytes. (Long replies are those of reads.)
+                    self.stats.add(Stat::read_response_bytes, count as u64);
                     client.outbox.push(&scratch[..count], &mut self.io.pool);
                     self.io.mark_client(index);
                 }
@@ -582,13 +586,20 @@ impl Worker {
         let Some(fast) = &self.fast else { return };
         let (is_open, is_crowded) = (fast.hand.path().is_open(), fast.crowd.is_many());
         let indices: Vec<usize> = fast.slots.values().copied().collect();
-        let mut waiting = 0;
-        for index in indices {
-            waiting += u32::from(self.leg(index).is_some_and(|leg| !leg.flow.is_quiet()));
-            self.watch(index, is_open, is_crowded);
+        let (mut waiting, mut is_answering) = (0, false);
+        for &index in &indices {
+            let Some(leg) = self.leg(index) else { continue };
+            waiting += u32::from(!leg.flow.is_quiet());
+            is_answering |= leg.flow.view().done != leg.seen.done;
         }
         if let Some(fast) = &mut self.fast {
             fast.crowd.look(waiting);
+            if is_answering {
+                fast.hand.path().saw_answer(self.io.now);
+            }
+        }
+        for index in indices {
+            self.watch(index, is_open, is_crowded);
         }
     }
 
@@ -617,6 +628,10 @@ impl Worker {
         if !leg.flow.is_quiet() && still > patience && !leg.is_relaying {
             if let Some(fast) = &self.fast {
                 fast.hand.path().counts().tripped();
+                // A datastore that hangs is not the kernel's fault.
+                if fast.hand.path().answered_at().since(leg.seen_at) > patience / 2 {
+                    fast.hand.path().distrust_route();
+                }
             }
             self.stats.bump(Stat::server_timedout);
             return self.lose_flow(index, "it does not answer in time");
