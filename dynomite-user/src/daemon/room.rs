@@ -82,7 +82,7 @@ fn asked(datastore: SocketAddr, protocol: Protocol, greeting: &[Vec<u8>]) -> io:
     let mut stream = TcpStream::connect_timeout(&datastore, PATIENCE)?;
     let question: &[u8] = match protocol {
         Protocol::Resp => b"*3\r\n$6\r\nCONFIG\r\n$3\r\nGET\r\n$10\r\nmaxclients\r\n",
-        Protocol::Memcache => b"stats settings\r\n",
+        Protocol::Memcache => b"stats\r\n",
     };
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&[&greeting.concat(), question].concat())?;
@@ -117,9 +117,13 @@ fn understood(protocol: Protocol, greetings: usize, answer: &str) -> Option<Told
         (Protocol::Resp, [line, ..]) if line.starts_with("-ERR max number of clients") => Some(Told::Nobody),
         (Protocol::Resp, [_, ..]) => Some(Told::Nothing),
         (Protocol::Memcache, lines) => {
-            let count = lines.iter().find_map(|line| line.strip_prefix("STAT maxconns "));
             let is_over = lines.last().is_some_and(|line| !line.starts_with("STAT "));
-            count.map(number).or(is_over.then_some(Told::Nothing))
+            let number = |name| lines.iter().find_map(|line| line.strip_prefix(name)?.parse::<u32>().ok());
+            is_over.then(|| match number("STAT max_connections ") {
+                // Some of these are its threads' own.
+                Some(all) => Told::Takes(all.saturating_sub(number("STAT reserved_fds ").unwrap_or(0))),
+                None => Told::Nothing,
+            })
         }
         (Protocol::Resp, []) => None,
     }
@@ -167,8 +171,8 @@ mod tests {
         check(Protocol::Resp, 0, "-ERR max number of clients reached\r\n", Told::Nobody);
         check(Protocol::Resp, 1, "-WRONGPASS\r\n-NOAUTH Authentication required.\r\n", Told::Nothing);
         check(Protocol::Resp, 0, "*0\r\n", Told::Nothing);
-        let settings = "STAT maxbytes 67108864\r\nSTAT maxconns 1024\r\nSTAT tcpport 11211\r\nEND\r\n";
-        check(Protocol::Memcache, 0, settings, Told::Takes(1024));
+        let stats = "STAT pid 7\r\nSTAT max_connections 1024\r\nSTAT reserved_fds 20\r\nSTAT threads 4\r\nEND\r\n";
+        check(Protocol::Memcache, 0, stats, Told::Takes(1004));
         check(Protocol::Memcache, 0, "STAT maxbytes 67108864\r\nEND\r\n", Told::Nothing);
         check(Protocol::Memcache, 0, "ERROR\r\n", Told::Nothing);
     }
