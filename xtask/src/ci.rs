@@ -20,6 +20,7 @@ const KERNELS: &[&str] = &[
     "--all-seconds=900",
     "--filter=guard::packets",
     "--filter=guard::strangers_do_not",
+    "--filter=habits::what_the_kernel",
     "--filter=losses::a_killed",
     "--filter=order::",
     "--filter=overlap::an_overlap_in",

@@ -58,7 +58,7 @@ use hold;
 /// Nothing here takes longer, unless it never ends. A machine that is busy when the node starts is slow, not broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A socket is seen when it is established, or never: then the node is not to wait long before it serves without.
-const SIGHT: Duration = Duration::from_secs(1);
+const SIGHT: Duration = Duration::from_secs(3);
 /// So often a daemon looks although nothing woke it.
 const GLANCE: Duration = Duration::from_millis(200);
 
