@@ -27,6 +27,7 @@ fn a_datastore_killed_under_routed_load_costs_errors_and_no_connection() {
     }
     // Every worker has to have found the datastore again, whichever takes a new client.
     until("new clients are served", || (0..10).all(|_| node.client().ask("GET k") == Value::Null));
+    assert_eq!(count(&node, "flows_given_up"), 10, "each is given up once");
     adopted(&node);
 }
 

@@ -464,6 +464,10 @@ impl Flow {
 
     /// The datastore connection is lost or does not answer: what is the client owed? Afterwards it can be released.
     pub fn give_up(&mut self) -> Owed {
+        match &self.stage {
+            Stage::Adopted(adopted) if !adopted.forgiven => self.path.counts.given_up(),
+            _ => return Owed::Nothing,
+        }
         self.shut();
         let slot = &self.path.loaded.slots[self.slot as usize];
         let _ = self.path.loaded.maps().datastores.clear_index(&self.slot);
@@ -472,12 +476,11 @@ impl Flow {
         wait_until(PROGRAM_LIMIT, || slot.reply.entered.get() == slot.reply.left.get());
         let view = View::read(slot);
         let Stage::Adopted(adopted) = &mut self.stage else { return Owed::Nothing };
-        if adopted.forgiven || adopted.turns.quiet(&view) {
-            adopted.forgiven = true;
+        adopted.forgiven = true;
+        if adopted.turns.quiet(&view) {
             return Owed::Nothing;
         }
         let untouched = view.rest == 0 && !adopted.relay_begun && !view.spoiled;
-        adopted.forgiven = true;
         if untouched { Owed::OneAnswer } else { Owed::Rest }
     }
 

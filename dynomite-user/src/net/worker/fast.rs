@@ -440,7 +440,7 @@ impl Worker {
 
     /// A flow's datastore connection is no more, or does not answer. Its client goes on with the daemon.
     fn lose_flow(&mut self, index: usize, why: &str) {
-        let (Some(fast), Some(client)) = (&self.fast, self.io.clients.get_mut(index)) else { return };
+        let Some(client) = self.io.clients.get_mut(index) else { return };
         let Some(leg) = client.kernel.leg.as_deref_mut() else { return };
         tracing::debug!(why, "a flow's datastore connection is lost");
         // The datastore gives up a connection whose client is gone.
@@ -450,7 +450,6 @@ impl Worker {
         if !leg.flow.is_adopted() {
             return self.part(index);
         }
-        fast.hand.path().counts().given_up();
         let owed = leg.flow.give_up();
         (leg.is_relaying, leg.relay_ended, leg.is_leaving) = (false, false, true);
         match owed {
