@@ -14,6 +14,7 @@ pub struct Notices {
     datastore: AtomicU8,
     refused: Seldom,
     overflowed: Seldom,
+    unaccepted: Seldom,
 }
 
 const NOTHING: u8 = 0;
@@ -54,6 +55,13 @@ impl Notices {
     pub fn client_overflowed(&self, now: Moment) {
         if let Some(count) = self.overflowed.again(now) {
             tracing::warn!("too many replies are left unread: {count} connections dropped since this was last said");
+        }
+    }
+
+    /// Somebody waits at a listener, most often for a descriptor.
+    pub fn cannot_accept(&self, why: &dyn Display, now: Moment) {
+        if let Some(count) = self.unaccepted.again(now) {
+            tracing::error!("cannot accept a connection: {why}; {count} tries since this was last said");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::net::buffer::write_now;
 impl Worker {
     pub(super) fn accept(&mut self, index: usize) {
         while let Some(stream) =
-            self.listeners.clients.get(index).and_then(|listener| next(listener, &mut self.accept_at, self.io.now))
+            self.listeners.clients.get(index).and_then(|listener| next(listener, &mut self.accept_at, &self.io))
         {
             self.make_room(&stream);
             self.welcome(stream);
@@ -21,7 +21,7 @@ impl Worker {
 
     pub(super) fn accept_peers(&mut self, index: usize) {
         while let Some(stream) =
-            self.listeners.peers.get(index).and_then(|listener| next(listener, &mut self.accept_at, self.io.now))
+            self.listeners.peers.get(index).and_then(|listener| next(listener, &mut self.accept_at, &self.io))
         {
             self.make_room(&stream);
             self.welcome_peer(stream);
@@ -57,10 +57,10 @@ impl Worker {
 }
 
 /// Somebody who is waiting at a listener. It cannot be accepted for want of descriptors: tried again at `accept_at`.
-fn next(listener: &Listener, accept_at: &mut Option<Moment>, now: Moment) -> Option<Stream> {
+fn next(listener: &Listener, accept_at: &mut Option<Moment>, io: &Io) -> Option<Stream> {
     listener.accept().unwrap_or_else(|error| {
-        tracing::error!(%error, "cannot accept");
-        *accept_at = Some(now + HOUSEKEEPING);
+        io.notices.cannot_accept(&error, io.now);
+        *accept_at = Some(io.now + HOUSEKEEPING);
         None
     })
 }
