@@ -151,8 +151,9 @@ enum Used {
     Pair(u32),
 }
 
-/// So many flows may stand still.
+/// So many flows may stand still, if it is not longer than this from one to the next.
 const ROUTE_TRIPS_MAX: u32 = 3;
+const TRIPS_APART: Duration = Duration::from_secs(600);
 
 /// The programs at work. One a process; workers share it.
 pub struct FastPath {
@@ -167,6 +168,7 @@ pub struct FastPath {
     answered_at: AtomicU64,
     /// Flows that stood still while others moved, since an operator forgave it.
     route_trips: AtomicU32,
+    route_tripped_at: AtomicU64,
     /// Connections on it that stood still or said nonsense, since an operator forgave it.
     shortcut_trips: AtomicU32,
     /// It was on once: connections are dialled so that they can take it.
@@ -199,6 +201,7 @@ impl FastPath {
             shortcut_on: AtomicBool::new(false),
             answered_at: AtomicU64::new(0),
             route_trips: AtomicU32::new(0),
+            route_tripped_at: AtomicU64::new(0),
             shortcut_trips: AtomicU32::new(0),
             shortcut_used: AtomicBool::new(false),
             used,
@@ -272,8 +275,13 @@ impl FastPath {
         Moment(self.answered_at.load(Ordering::Relaxed))
     }
 
-    /// A flow stood still although the datastore answered others: after a few of them nothing is routed any more.
-    pub fn distrust_route(&self) {
+    /// A flow stood still although the datastore answered others: after a few of them, none long after another, nothing is
+    /// routed any more.
+    pub fn distrust_route(&self, now: Moment) {
+        let last = Moment(self.route_tripped_at.swap(now.0, Ordering::Relaxed));
+        if now.since(last) > TRIPS_APART {
+            self.route_trips.store(0, Ordering::Relaxed);
+        }
         self.route_trips.fetch_add(1, Ordering::Relaxed);
         if self.route_is_given_up() && self.is_open() {
             tracing::error!("the fast path is off: flows stood still while the datastore answered others");

@@ -629,7 +629,7 @@ impl Worker {
                 fast.hand.path().counts().tripped();
                 // A datastore that hangs is not the kernel's fault.
                 if fast.hand.path().answered_at().since(leg.seen_at) > patience / 2 {
-                    fast.hand.path().distrust_route();
+                    fast.hand.path().distrust_route(now);
                 }
             }
             self.stats.bump(Stat::server_timedout);
