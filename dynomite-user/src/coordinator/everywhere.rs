@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use super::gather::{Gather, Judge, Outcome};
-use super::parts::Join;
+use super::parts::{Join, join_mut};
 use super::route::Need;
 use super::*;
 
@@ -150,11 +150,8 @@ impl Coordinator {
 }
 
 fn everywhere_mut(in_flight: &mut InFlight<Entry>, parent: Ticket) -> Option<&mut Everywhere> {
-    match &mut in_flight.get_mut(parent)?.work {
-        Work::Parts(parts) => match &mut parts.join {
-            Join::Everywhere(everywhere) => Some(everywhere),
-            _ => None,
-        },
+    match join_mut(in_flight, parent)? {
+        Join::Everywhere(everywhere) => Some(everywhere),
         _ => None,
     }
 }

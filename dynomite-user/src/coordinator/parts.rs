@@ -24,6 +24,14 @@ pub(super) enum Join {
     Everywhere(Box<Everywhere>),
 }
 
+/// What waits for the parts of `parent`, if anything does yet.
+pub(super) fn join_mut(in_flight: &mut InFlight<Entry>, parent: Ticket) -> Option<&mut Join> {
+    match &mut in_flight.get_mut(parent)?.work {
+        Work::Parts(parts) => Some(&mut parts.join),
+        _ => None,
+    }
+}
+
 impl Coordinator {
     /// A request with several keys. `false`: they all have the same owners, so it goes there whole.
     pub(super) fn on_many_keys(

@@ -9,7 +9,7 @@
 
 use smallvec::SmallVec;
 
-use super::parts::Join;
+use super::parts::{Join, join_mut};
 use super::*;
 use crate::protocol::c_peer::{self, Digest};
 use crate::protocol::commands::{Across, Command};
@@ -298,11 +298,8 @@ impl Coordinator {
 }
 
 fn walk_mut(in_flight: &mut InFlight<Entry>, parent: Ticket) -> Option<&mut Walk> {
-    match &mut in_flight.get_mut(parent)?.work {
-        Work::Parts(parts) => match &mut parts.join {
-            Join::Walk(walk) => Some(walk),
-            _ => None,
-        },
+    match join_mut(in_flight, parent)? {
+        Join::Walk(walk) => Some(walk),
         _ => None,
     }
 }

@@ -3,10 +3,6 @@
 
 use std::collections::VecDeque;
 
-use mio::Interest;
-
-use super::client::Client;
-use super::perform::Source;
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::coordinator::route::Origin;
@@ -92,23 +88,15 @@ impl PeerIn {
 }
 
 impl Worker {
-    pub(super) fn welcome_peer(&mut self, mut stream: Stream) {
+    pub(super) fn welcome_peer(&mut self, stream: Stream) {
         if self.peers_in >= self.settings.peers_in_max {
             self.stats.bump(Stat::peer_connections_refused);
             return;
         }
-        let entry = self.io.clients.vacant_entry();
-        let index = entry.key();
-        let token = Source::Client(index).token();
-        let registered =
-            stream.tune(None).and_then(|()| self.io.registry.register(&mut stream, token, Interest::READABLE));
-        if let Err(error) = registered {
-            tracing::debug!(%error, "a peer left before it was served");
+        let role = Role::Peer(Box::new(PeerIn::new(Hearing::new(self.settings.protocol))));
+        if self.enter(stream, None, role, Asker::Peer).is_none() {
             return;
         }
-        let role = Role::Peer(Box::new(PeerIn::new(Hearing::new(self.settings.protocol))));
-        entry.insert(Client::new(stream, token, None, role));
-        self.coordinator.connect(ClientId(index as u32), Asker::Peer, self.io.now);
         self.peers_in += 1;
         self.stats.bump(Stat::dnode_client_connections);
     }

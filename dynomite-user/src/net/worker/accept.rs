@@ -28,6 +28,29 @@ impl Worker {
         }
     }
 
+    /// From now on it is heard. None: it has left already.
+    pub(in crate::net) fn enter(
+        &mut self,
+        mut stream: Stream,
+        decoder: Option<Decoder>,
+        role: Role,
+        asker: Asker,
+    ) -> Option<ClientId> {
+        let entry = self.io.clients.vacant_entry();
+        let index = entry.key();
+        let token = Source::Client(index).token();
+        let registered =
+            stream.tune(None).and_then(|()| self.io.registry.register(&mut stream, token, Interest::READABLE));
+        if let Err(error) = registered {
+            tracing::debug!(%error, ?asker, "it left before it was served");
+            return None;
+        }
+        entry.insert(Client::new(stream, token, decoder, role));
+        let id = ClientId(index as u32);
+        self.coordinator.connect(id, asker, self.io.now);
+        Some(id)
+    }
+
     fn welcome(&mut self, mut stream: Stream) {
         if !self.control.let_in(self.settings.clients_max) {
             self.stats.bump(Stat::client_connections_refused);
@@ -37,20 +60,12 @@ impl Worker {
             write_now(&mut stream, &refusal);
             return;
         }
-        let entry = self.io.clients.vacant_entry();
-        let index = entry.key();
-        let token = Source::Client(index).token();
-        let registered =
-            stream.tune(None).and_then(|()| self.io.registry.register(&mut stream, token, Interest::READABLE));
-        if let Err(error) = registered {
-            tracing::debug!(%error, "a client left before it was served");
+        let decoder = Decoder::new(self.settings.protocol);
+        let Some(id) = self.enter(stream, Some(decoder), Role::Client, Asker::Client) else {
             self.control.let_out();
             return;
-        }
-        let decoder = Decoder::new(self.settings.protocol);
-        entry.insert(Client::new(stream, token, Some(decoder), Role::Client));
-        self.coordinator.connect(ClientId(index as u32), Asker::Client, self.io.now);
-        self.coordinator.enroll(ClientId(index as u32), &self.io);
+        };
+        self.coordinator.enroll(id, &self.io);
         self.stats.bump(Stat::client_accepted);
         self.stats.bump(Stat::client_connections);
     }
